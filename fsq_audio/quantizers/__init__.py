@@ -1,0 +1,30 @@
+"""Quantizers: latents [B, C, T] to codes [B, G, T] and back."""
+
+from __future__ import annotations
+
+from fsq_audio.quantizers.base import (
+    DROPPED,
+    LatentsError,
+    Quantized,
+    Quantizer,
+    build_quantizer,
+    quantizer_names,
+    register_quantizer,
+)
+from fsq_audio.quantizers.fsq import FSQ, Bound
+from fsq_audio.quantizers.group import GroupFSQ
+from fsq_audio.quantizers.projected import Projected
+
+__all__ = [
+    "DROPPED",
+    "FSQ",
+    "Bound",
+    "GroupFSQ",
+    "LatentsError",
+    "Projected",
+    "Quantized",
+    "Quantizer",
+    "build_quantizer",
+    "quantizer_names",
+    "register_quantizer",
+]
