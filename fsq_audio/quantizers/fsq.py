@@ -126,7 +126,7 @@ class FSQ(nn.Module):
         """
         with torch.autocast(device_type=scalars.device.type, enabled=False):
             bounded = self.bounded(scalars)
-            digits = self._round(bounded.detach())
+            digits = self.round_to_digits(bounded.detach())
             values = self.digits_to_values(digits, dtype=bounded.dtype)
             if bounded.requires_grad or self._is_noisy:
                 soft = bounded / self._constants(bounded).width
@@ -147,7 +147,14 @@ class FSQ(nn.Module):
     def latents_to_digits(self, latents: Tensor) -> Tensor:
         """Rounds latents [..., D, T] to digits [..., D, T] int64 in [0, effective level)."""
         with torch.autocast(device_type=latents.device.type, enabled=False):
-            return self._round(self.bounded(latents.detach()))
+            return self.round_to_digits(self.bounded(latents.detach()))
+
+    def round_to_digits(self, bounded: Tensor) -> Tensor:
+        """Rounds bounded scalars [..., D, T] (in steps) to digits [..., D, T] int64."""
+        lift = self._constants(bounded).lift
+        if self.bound == "symmetric":
+            return torch.floor(bounded + lift).to(torch.int64)
+        return (torch.round(bounded) + lift).to(torch.int64)
 
     def digits_to_codes(self, digits: Tensor) -> Tensor:
         """Packs digits [..., D, T] int64 into codes [..., T] int64, dimension 0 lowest."""
@@ -221,12 +228,6 @@ class FSQ(nn.Module):
         is_double = self._follows_dtype.dtype == torch.float64
         return torch.float64 if is_double else torch.float32
 
-    def _round(self, bounded: Tensor) -> Tensor:
-        lift = self._constants(bounded).lift
-        if self.bound == "symmetric":
-            return torch.floor(bounded + lift).to(torch.int64)
-        return (torch.round(bounded) + lift).to(torch.int64)
-
     def _with_noise(self, values: Tensor, soft: Tensor, bounded: Tensor) -> Tensor:
         draw = torch.rand([bounded.shape[0]] + [1] * (bounded.dim() - 1), device=bounded.device)
         half_step = (torch.rand_like(bounded) - 0.5) / self._constants(bounded).width
@@ -236,19 +237,22 @@ class FSQ(nn.Module):
     def _constants(self, like: Tensor) -> _Constants:
         key = (like.device, like.dtype)
         if key not in self._cache:
-            self._cache[key] = _make_constants(
-                self.levels, self.bound, device=like.device, dtype=like.dtype
-            )
+            # A cache filled in inference mode would break the gradients of a later training.
+            with torch.inference_mode(False):
+                self._cache[key] = _make_constants(
+                    self.levels, self.bound, device=like.device, dtype=like.dtype
+                )
         return self._cache[key]
 
     def _basis(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._basis_cache:
             sizes = self.effective_levels
             basis = [math.prod(sizes[:dim]) for dim in range(len(sizes))]
-            self._basis_cache[device] = (
-                torch.tensor(basis, dtype=torch.int64, device=device)[:, None],
-                torch.tensor(sizes, dtype=torch.int64, device=device)[:, None],
-            )
+            with torch.inference_mode(False):
+                self._basis_cache[device] = (
+                    torch.tensor(basis, dtype=torch.int64, device=device)[:, None],
+                    torch.tensor(sizes, dtype=torch.int64, device=device)[:, None],
+                )
         return self._basis_cache[device]
 
     def _load_from_state_dict(
