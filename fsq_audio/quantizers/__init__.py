@@ -11,7 +11,8 @@ from fsq_audio.quantizers.base import (
     quantizer_names,
     register_quantizer,
 )
-from fsq_audio.quantizers.fsq import FSQ, Bound
+from fsq_audio.quantizers.bounds import Bound
+from fsq_audio.quantizers.fsq import FSQ
 from fsq_audio.quantizers.group import GroupFSQ
 from fsq_audio.quantizers.health import CodebookCounts, GroupHealth, PairInformation
 from fsq_audio.quantizers.projected import Projected

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,27 +20,16 @@ from fsq_audio.quantizers.base import (
     check_latents,
     register_quantizer,
 )
+from fsq_audio.quantizers.bounds import (
+    BOUNDS,
+    Bound,
+    Grid,
+    check_options,
+    effective_levels,
+    make_grid,
+)
 
-Bound = Literal["paper", "note", "symmetric", "ifsq"]
-
-BOUNDS: tuple[str, ...] = get_args(Bound)
-EPS = 1e-3  # of the paper's code: keeps the bound just inside the outermost half steps
-MAX_LEVELS_PAPER = 1000  # beyond, EPS * (L - 1) >= 1 and the outermost codes are out of reach
-MAX_LEVELS = 2**16  # beyond, float32 resolves tanh too coarsely for the levels near its ends
 MAX_LISTED_CODES = 2**20
-
-
-@dataclass(frozen=True)
-class _Constants:
-    """Per dimension, [D, 1]: bounded = tanh(slope * z + shift) * half - offset."""
-
-    slope: float
-    shift: Tensor
-    half: Tensor
-    offset: Tensor
-    center: Tensor  # the digit, perhaps between two digits, whose value is 0
-    width: Tensor  # steps between the values 0 and 1
-    lift: Tensor  # added before rounding down (symmetric) or after rounding (others)
 
 
 @register_quantizer("fsq")
@@ -79,11 +67,11 @@ class FSQ(nn.Module):
             ConfigError: levels, bound or noise cannot be used; all faults in one message.
         """
         super().__init__()
-        _check_options(levels, bound, noise)
+        check_options(levels, bound, noise)
         self.levels = tuple(levels)
         self.bound: Bound = bound
         self.noise = noise
-        self.effective_levels = tuple(_effective(num, bound) for num in levels)
+        self.effective_levels = effective_levels(levels, bound)
         self.codebook_size = math.prod(self.effective_levels)
         self.channels = len(self.levels)
         self.num_groups = 1
@@ -93,7 +81,7 @@ class FSQ(nn.Module):
         self.register_buffer("convention", torch.tensor(identity, dtype=torch.int64))
         # Follows `.double()`, so that `decode` knows the dtype of the module around it.
         self.register_buffer("_follows_dtype", torch.zeros(()), persistent=False)
-        self._cache: dict[tuple[torch.device, torch.dtype], _Constants] = {}
+        self._cache: dict[tuple[torch.device, torch.dtype], Grid] = {}
         self._basis_cache: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -129,7 +117,7 @@ class FSQ(nn.Module):
             digits = self.round_to_digits(bounded.detach())
             values = self.digits_to_values(digits, dtype=bounded.dtype)
             if bounded.requires_grad or self._is_noisy:
-                soft = bounded / self._constants(bounded).width
+                soft = bounded / self._grid(bounded).width
                 # Adds an exact 0: `soft + (values - soft).detach()` would round the values.
                 values = values + (soft - soft.detach())
                 if self._is_noisy:
@@ -139,10 +127,10 @@ class FSQ(nn.Module):
     def bounded(self, latents: Tensor) -> Tensor:
         """Bounds latents [..., D, T] to the grid, in steps: what is rounded (paper, section 3)."""
         scalars = latents if latents.dtype == torch.float64 else latents.float()
-        constants = self._constants(scalars)
-        if constants.slope != 1.0:
-            scalars = scalars * constants.slope
-        return torch.tanh(scalars + constants.shift) * constants.half - constants.offset
+        grid = self._grid(scalars)
+        if grid.slope != 1.0:
+            scalars = scalars * grid.slope
+        return torch.tanh(scalars + grid.shift) * grid.half - grid.offset
 
     def latents_to_digits(self, latents: Tensor) -> Tensor:
         """Rounds latents [..., D, T] to digits [..., D, T] int64 in [0, effective level)."""
@@ -151,7 +139,7 @@ class FSQ(nn.Module):
 
     def round_to_digits(self, bounded: Tensor) -> Tensor:
         """Rounds bounded scalars [..., D, T] (in steps) to digits [..., D, T] int64."""
-        lift = self._constants(bounded).lift
+        lift = self._grid(bounded).lift
         if self.bound == "symmetric":
             return torch.floor(bounded + lift).to(torch.int64)
         return (torch.round(bounded) + lift).to(torch.int64)
@@ -173,8 +161,8 @@ class FSQ(nn.Module):
         `dtype` is float32 unless the module was converted to float64 or says otherwise.
         """
         values = digits.to(dtype or self._value_dtype)
-        constants = self._constants(values)
-        return (values - constants.center) / constants.width
+        grid = self._grid(values)
+        return (values - grid.center) / grid.width
 
     def codes_to_values(self, codes: Tensor) -> Tensor:
         """Turns checked codes [..., T] into values [..., D, T]; a dropped code gives zeros."""
@@ -230,16 +218,16 @@ class FSQ(nn.Module):
 
     def _with_noise(self, values: Tensor, soft: Tensor, bounded: Tensor) -> Tensor:
         draw = torch.rand([bounded.shape[0]] + [1] * (bounded.dim() - 1), device=bounded.device)
-        half_step = (torch.rand_like(bounded) - 0.5) / self._constants(bounded).width
+        half_step = (torch.rand_like(bounded) - 0.5) / self._grid(bounded).width
         values = torch.where(draw < 1.5 * self.noise, soft, values)
         return torch.where(draw < self.noise, soft + half_step, values)
 
-    def _constants(self, like: Tensor) -> _Constants:
+    def _grid(self, like: Tensor) -> Grid:
         key = (like.device, like.dtype)
         if key not in self._cache:
             # A cache filled in inference mode would break the gradients of a later training.
             with torch.inference_mode(False):
-                self._cache[key] = _make_constants(
+                self._cache[key] = make_grid(
                     self.levels, self.bound, device=like.device, dtype=like.dtype
                 )
         return self._cache[key]
@@ -260,69 +248,11 @@ class FSQ(nn.Module):
     ) -> None:
         saved = state_dict.get(f"{prefix}convention")
         if saved is not None and saved.tolist() != self.convention.tolist():
-            bound, *levels = saved.tolist()
+            index, *levels = saved.tolist()
+            bound = BOUNDS[index] if 0 <= index < len(BOUNDS) else index
             raise CheckpointError(
-                f"the weights are for FSQ levels {levels} with bound {_bound_name(bound)!r}, this "
+                f"the weights are for FSQ levels {levels} with bound {bound!r}, this "
                 f"model has levels {list(self.levels)} with bound {self.bound!r}: build the model "
                 f"from the configuration of the weights"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _bound_name(index: int) -> str:
-    return BOUNDS[index] if 0 <= index < len(BOUNDS) else f"number {index}"
-
-
-def _effective(num_levels: int, bound: Bound) -> int:
-    return 2 * (num_levels // 2) + 1 if bound == "note" else num_levels
-
-
-def _make_constants(
-    levels: Sequence[int], bound: Bound, *, device: torch.device, dtype: torch.dtype
-) -> _Constants:
-    shrink = 1 - EPS if bound == "paper" else 1.0
-    sizes = [_effective(num, bound) for num in levels]
-    half = [(size - 1) * shrink / 2 for size in sizes]
-    is_shifted = [bound == "paper" and size % 2 == 0 for size in sizes]
-    offset = [0.5 if shifted else 0.0 for shifted in is_shifted]
-    # tan and not atanh: the paper's code, and with it the published grids.
-    shift = [math.tan(off / scale) for off, scale in zip(offset, half, strict=True)]
-    symmetric = bound == "symmetric"
-    middle = [(size - 1) / 2 if symmetric else float(size // 2) for size in sizes]
-    lift = [size / 2 if symmetric else float(size // 2) for size in sizes]
-
-    def column(numbers: Sequence[float]) -> Tensor:
-        return torch.tensor(numbers, dtype=torch.float64).to(device, dtype)[:, None]
-
-    return _Constants(
-        slope=0.8 if bound == "ifsq" else 1.0,
-        shift=column(shift),
-        half=column(half),
-        offset=column(offset),
-        center=column(middle),
-        width=column(middle),
-        lift=column(lift),
-    )
-
-
-def _check_options(levels: Sequence[int], bound: str, noise: float) -> None:
-    faults: list[str] = []
-    if bound not in BOUNDS:
-        faults.append(f"bound must be one of {list(BOUNDS)}, got {bound!r}")
-    if not 0.0 <= noise <= 2 / 3:
-        faults.append(f"noise must lie in [0, 2/3], got {noise}")
-    if len(levels) == 0:
-        faults.append("levels must name at least one dimension, got none")
-    most = MAX_LEVELS_PAPER if bound == "paper" else MAX_LEVELS
-    if any(type(num) is not int or not 2 <= num <= most for num in levels):
-        faults.append(f"levels must be integers in [2, {most}] for {bound!r}, got {list(levels)}")
-    elif bound == "paper" and 2 in levels:
-        faults.append("2 levels leave the paper's bound one-sided: use bound 'symmetric'")
-    elif bound == "ifsq" and any(num % 2 == 0 for num in levels):
-        faults.append(f"bound 'ifsq' takes odd levels only, got {list(levels)}")
-    elif bound in BOUNDS:
-        size = math.prod(2 * (num // 2) + 1 if bound == "note" else num for num in levels)
-        if size >= 2**63:
-            faults.append(f"levels make {size} codes and int64 holds fewer than 2^63: use groups")
-    if faults:
-        raise ConfigError("FSQ cannot be built: " + "; ".join(faults))

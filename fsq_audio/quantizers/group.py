@@ -15,7 +15,8 @@ from fsq_audio.quantizers.base import (
     check_latents,
     register_quantizer,
 )
-from fsq_audio.quantizers.fsq import FSQ, Bound
+from fsq_audio.quantizers.bounds import Bound
+from fsq_audio.quantizers.fsq import FSQ
 
 
 @register_quantizer("group_fsq")
