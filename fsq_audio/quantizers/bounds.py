@@ -29,8 +29,8 @@ class Grid:
         shift: added before the tanh.
         half: steps between the middle and the ends of the bound.
         offset: subtracted, so that an even number of levels meets the integers.
-        center: the digit, perhaps between two digits, whose value is 0.
-        width: steps between the values 0 and 1.
+        center: the digit, perhaps between two digits, whose value is 0; so it is also the steps
+            between the value 0 and the lowest, -1.
         lift: from a bounded scalar to its digit: added before rounding down (symmetric) or after
             rounding to nearest (the others).
     """
@@ -40,7 +40,6 @@ class Grid:
     half: Tensor
     offset: Tensor
     center: Tensor
-    width: Tensor
     lift: Tensor
 
 
@@ -73,7 +72,6 @@ def make_grid(
         half=column(half),
         offset=column(offset),
         center=column(middle),
-        width=column(middle),
         lift=column(lift),
     )
 

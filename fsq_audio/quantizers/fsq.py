@@ -117,7 +117,7 @@ class FSQ(nn.Module):
             digits = self.round_to_digits(bounded.detach())
             values = self.digits_to_values(digits, dtype=bounded.dtype)
             if bounded.requires_grad or self._is_noisy:
-                soft = bounded / self._grid(bounded).width
+                soft = bounded / self._grid(bounded).center
                 # Adds an exact 0: `soft + (values - soft).detach()` would round the values.
                 values = values + (soft - soft.detach())
                 if self._is_noisy:
@@ -162,7 +162,7 @@ class FSQ(nn.Module):
         """
         values = digits.to(dtype or self._value_dtype)
         grid = self._grid(values)
-        return (values - grid.center) / grid.width
+        return (values - grid.center) / grid.center
 
     def codes_to_values(self, codes: Tensor) -> Tensor:
         """Turns checked codes [..., T] into values [..., D, T]; a dropped code gives zeros."""
@@ -218,7 +218,7 @@ class FSQ(nn.Module):
 
     def _with_noise(self, values: Tensor, soft: Tensor, bounded: Tensor) -> Tensor:
         draw = torch.rand([bounded.shape[0]] + [1] * (bounded.dim() - 1), device=bounded.device)
-        half_step = (torch.rand_like(bounded) - 0.5) / self._grid(bounded).width
+        half_step = (torch.rand_like(bounded) - 0.5) / self._grid(bounded).center
         values = torch.where(draw < 1.5 * self.noise, soft, values)
         return torch.where(draw < self.noise, soft + half_step, values)
 

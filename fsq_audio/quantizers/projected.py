@@ -138,5 +138,6 @@ class Projected(nn.Module):
         return cast(Quantizer, self.quantizer)
 
     def _project_out(self, scalars: Tensor) -> Tensor:
-        frames = scalars.transpose(1, 2).to(self.project_out.weight.dtype)
+        # One layout: a matrix product of other strides may take another kernel and round otherwise.
+        frames = scalars.transpose(1, 2).to(self.project_out.weight.dtype).contiguous()
         return cast(Tensor, self.project_out(frames)).transpose(1, 2)
