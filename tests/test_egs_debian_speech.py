@@ -143,6 +143,19 @@ def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupted_write_leaves_no_flac(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_half(path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"fLaC")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decoding.sf, "write", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        decoding.write_flac(voice(0), tmp_path / "a.flac")
+    assert not list(tmp_path.glob("*.flac"))
+
+
 def test_prepare_and_prepare_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     voices = tuple(
         corpus.Recordings(
@@ -184,7 +197,6 @@ def test_prepare_and_prepare_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     manifests = {path.name: path.read_bytes() for path in output.glob("*.jsonl")}
     times = {path: path.stat().st_mtime_ns for path in output.rglob("*.flac")}
     assert len(times) == 45
-    assert not list(output.rglob("*.partial"))
     lines = {
         line["id"]: (path.stem, line)
         for path in output.glob("*.jsonl")
