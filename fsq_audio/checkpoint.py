@@ -1,0 +1,158 @@
+"""A folder with a model: `config.json` and `model.safetensors`, written and read strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fsq_audio.config import TokenizerConfig, from_mapping, to_mapping
+from fsq_audio.errors import CheckpointError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+PACKAGED = Path(__file__).parent / "pretrained"
+
+
+def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
+    """The folder that a source names.
+
+    Args:
+        source: "default" (the packaged model), a folder, or a repository id of the hub.
+        revision: of the hub repository.
+
+    Returns:
+        A local folder that holds both files.
+
+    Raises:
+        CheckpointError: there is no such model, here or on the hub.
+    """
+    if source == "default":
+        return PACKAGED
+    folder = Path(source)
+    if folder.is_dir():
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"{folder} holds no {name}: it is not a saved tokenizer")
+        return folder
+    # Imported late: most calls never need the hub.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        files = [CONFIG_FILE, WEIGHTS_FILE]
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=files))
+    except HFValidationError:
+        raise CheckpointError(
+            f"no model at {str(source)!r}: it is neither a folder nor a hub id like owner/name"
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"no folder {str(source)!r}, and the hub gave no such model: {reason}"
+        ) from error
+
+
+def read_config(folder: Path) -> TokenizerConfig:
+    """The configuration of a saved model.
+
+    Raises:
+        CheckpointError: the file is missing or not JSON.
+        ConfigError: its values are wrong; all faults in one message.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict) or values.pop("model_type", None) != "fsq_audio":
+        raise CheckpointError(f'{path} is not of this library: it lacks "model_type": "fsq_audio"')
+    return from_mapping(TokenizerConfig, values, where=str(path))
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Loads the weights of a saved model, all of them and no others.
+
+    Raises:
+        CheckpointError: the file is damaged, or tensors are missing, extra or of another shape.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    expected = model.state_dict()
+    faults = [f"missing {name}" for name in sorted(expected.keys() - weights.keys())]
+    faults += [f"unexpected {name}" for name in sorted(weights.keys() - expected.keys())]
+    faults += [
+        f"{name} is {list(weights[name].shape)}, expected {list(expected[name].shape)}"
+        for name in sorted(expected.keys() & weights.keys())
+        if weights[name].shape != expected[name].shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:8]) + ("; ..." if len(faults) > 8 else "")
+        raise CheckpointError(f"{path} does not fit its configuration: {shown}")
+    model.load_state_dict(weights, strict=True)
+
+
+def save(
+    folder: Path,
+    config: TokenizerConfig,
+    weights: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Writes both files, each first under a temporary name.
+
+    Args:
+        folder: made if it is not there.
+        config: of the model.
+        weights: its state dict.
+        dtype: of the floating-point tensors in the file; None keeps them as they are.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    tensors = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in weights.items()
+    }
+    values = {"model_type": "fsq_audio", **to_mapping(config)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / f"{WEIGHTS_FILE}.tmp", metadata={"format": "pt"})
+        (folder / f"{CONFIG_FILE}.tmp").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            os.replace(folder / f"{name}.tmp", folder / name)
+    except OSError as error:
+        raise CheckpointError(f"cannot save to {folder}: {error}") from error
+
+
+def fingerprint(config: TokenizerConfig, weights: Mapping[str, Tensor]) -> str:
+    """A name for exactly this model: a hash of its configuration and its weights.
+
+    Weights count by their float32 values: the same numbers stored in half precision have the same
+    fingerprint.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256(_canonical(to_mapping(config)))
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu()
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        digest.update(_canonical([name, list(tensor.shape)]))
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _canonical(values: Any) -> bytes:
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

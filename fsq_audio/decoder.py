@@ -1,0 +1,194 @@
+"""Latents -> waveform: the trunk, and a head that reaches the sample rate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsq_audio.config import ISTFTHead, TokenizerConfig, TransposedHead
+from fsq_audio.layers import Context, ResidualUnit, Trunk, kernel_context
+
+
+class Decoder(nn.Module):
+    """The decoder, evaluated "valid".
+
+    Attributes:
+        context: frames of latents that it needs before and after the samples it returns.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        trunk = config.decoder.trunk
+        self.project = nn.Linear(config.encoder.trunk.channels, trunk.channels)
+        self.trunk = Trunk(
+            channels=trunk.channels,
+            num_blocks=trunk.num_blocks,
+            expansion=trunk.expansion,
+            kernel_size=trunk.kernel_size,
+            causal=config.causal,
+        )
+        self.norm = nn.LayerNorm(trunk.channels)
+        self.head = build_head(config)
+        self.context: Context = self.trunk.context + self.head.context
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """The waveform of the frames inside the context.
+
+        Args:
+            latents: `[B, C, context.left + T + context.right]`.
+
+        Returns:
+            Waveform `[B, T * hop_length]`.
+        """
+        x = self.trunk(self.project(latents.transpose(1, 2)).transpose(1, 2))
+        waveform: Tensor = self.head(self.norm(x.transpose(1, 2)))
+        return waveform
+
+
+class InverseSTFT(nn.Module):
+    """Magnitudes and phases, inverse FFT, windows, overlap-add (Siuzdak 2023, section 3.2).
+
+    Every sample lies under all of its windows, also at the ends, since the frames beyond the
+    ends exist: they are computed from latents that are zero there. So the envelope of the windows
+    is one constant period, and no end of a recording is amplified.
+    """
+
+    # exp(6) is far above any spectrum of a waveform in [-1, 1]; it keeps early training finite.
+    MAX_LOG_MAGNITUDE = 6.0
+
+    window: Tensor
+
+    def __init__(self, config: ISTFTHead, *, hop: int, channels: int, causal: bool) -> None:
+        super().__init__()
+        self.hop, self.subframes = hop, config.subframes
+        self.step = hop // config.subframes
+        self.window_length = config.window_length
+        self.overlap = config.window_length // self.step
+        # A causal window starts with its own step and rings on; a centred one starts earlier.
+        self.offset = 0 if causal else (self.window_length - self.step) // 2
+        neighbours = Context(self.overlap - 1, 0) if causal else Context(*[self.overlap // 2] * 2)
+        self.context = Context(*(-(-count // self.subframes) for count in neighbours))
+        self.spectrum = nn.Linear(channels, self.subframes * (self.window_length + 2))
+        self.register_buffer("window", synthesis_window(self.window_length, self.step), False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, context.left + T + context.right, C]` -> `[B, T * hop]`."""
+        coefficients = self.spectrum(x)
+        with torch.autocast(x.device.type, enabled=False):
+            batch, num_frames, _ = coefficients.shape
+            log_magnitude, phase = (
+                coefficients.to(self.window.dtype)
+                .view(batch, num_frames * self.subframes, self.window_length + 2)
+                .chunk(2, dim=-1)
+            )
+            magnitude = torch.exp(log_magnitude.clamp(max=self.MAX_LOG_MAGNITUDE))
+            pieces = torch.fft.irfft(torch.polar(magnitude, phase), n=self.window_length)
+            samples = overlap_add(pieces * self.window, self.step)
+        start = self.context.left * self.hop + self.offset
+        stop = start + (num_frames - self.context.left - self.context.right) * self.hop
+        return samples[:, start:stop]
+
+
+class ConvUpsampler(nn.Module):
+    """Transposed convolutions with residual units, to raw samples."""
+
+    def __init__(self, config: TransposedHead, *, channels: int, causal: bool) -> None:
+        super().__init__()
+        width = config.base_channels * 2 ** len(config.strides)
+        self.project = nn.Linear(channels, width)
+        self.layers = nn.ModuleList()
+        for stride in config.strides:
+            self.layers.append(Upsample(width, stride=stride, causal=causal))
+            width //= 2
+            for dilation in (1, 3):
+                self.layers.append(ResidualUnit(width, dilation=dilation, causal=causal))
+        self.last = nn.Conv1d(width, 1, 7)
+        last_context = kernel_context(6, causal=causal)
+
+        needed = last_context
+        for layer in reversed(self.layers):
+            if isinstance(layer, Upsample):
+                needed = layer.input_context(needed)
+            else:
+                assert isinstance(layer, ResidualUnit)
+                needed = needed + layer.context
+        self.context = needed
+        # Whole frames were asked for, so a little more arrives at the end than is needed.
+        for layer in self.layers:
+            if isinstance(layer, Upsample):
+                needed = layer.output_context(needed)
+            else:
+                assert isinstance(layer, ResidualUnit)
+                needed = Context(
+                    needed.left - layer.context.left, needed.right - layer.context.right
+                )
+        self.excess = Context(needed.left - last_context.left, needed.right - last_context.right)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, context.left + T + context.right, C]` -> `[B, T * hop]`."""
+        y = self.project(x).transpose(1, 2)
+        for layer in self.layers:
+            y = layer(y)
+        return self.excess.crop(self.last(F.elu(y))).squeeze(1).float()
+
+
+class Upsample(nn.Module):
+    """A transposed convolution of kernel `2 * stride`, kept where both its inputs exist.
+
+    Causal, frame t gives the samples of frames t - 1 and t; otherwise it is centred.
+    `[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`.
+    """
+
+    def __init__(self, channels: int, *, stride: int, causal: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self.neighbours = Context(1, 0) if causal else Context(1, 1)
+        self.offset = 0 if causal else stride // 2
+        self.conv = nn.ConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`."""
+        start = self.neighbours.left * self.stride + self.offset
+        stop = start + (x.shape[-1] - sum(self.neighbours)) * self.stride
+        y: Tensor = self.conv(F.elu(x))
+        return y[..., start:stop]
+
+    def input_context(self, needed: Context) -> Context:
+        """Frames to ask for, so that at least `needed` samples of context come out."""
+        left, right = (-(-count // self.stride) for count in needed)
+        return Context(left, right) + self.neighbours
+
+    def output_context(self, given: Context) -> Context:
+        """Samples of context that come out where `given` frames went in."""
+        left, right = self.neighbours
+        return Context(given.left - left, given.right - right).times(self.stride)
+
+
+def build_head(config: TokenizerConfig) -> InverseSTFT | ConvUpsampler:
+    """The head that the configuration names."""
+    head, channels = config.decoder.head, config.decoder.trunk.channels
+    if isinstance(head, TransposedHead):
+        return ConvUpsampler(head, channels=channels, causal=config.causal)
+    return InverseSTFT(head, hop=config.hop_length, channels=channels, causal=config.causal)
+
+
+def synthesis_window(length: int, step: int) -> Tensor:
+    """A Hann window over the sum of its shifted squares: `[length]` float32."""
+    window = torch.hann_window(length, dtype=torch.float64)
+    envelope = window.square().view(-1, step).sum(0).repeat(length // step)
+    return (window / envelope).float()
+
+
+def overlap_add(pieces: Tensor, step: int) -> Tensor:
+    """Adds up windows that start `step` apart: `[B, N, W]` -> `[B, (N - 1) * step + W]`.
+
+    Shifted sums in a fixed order, so that a sample does not depend on where its window stands.
+    """
+    batch, num_pieces, length = pieces.shape
+    overlap = length // step
+    shifted = pieces.view(batch, num_pieces, overlap, step)
+    total = pieces.new_zeros(batch, num_pieces + overlap - 1, step)
+    for position in range(overlap):
+        total[:, position : position + num_pieces] += shifted[:, :, position]
+    return total.view(batch, -1)

@@ -1,0 +1,1 @@
+"""How good a resynthesis is, and how well the codes are used."""

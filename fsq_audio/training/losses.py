@@ -1,0 +1,59 @@
+"""Reconstruction losses on spectra at several resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import librosa
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SpectralLoss(nn.Module):
+    """Mean absolute difference of log spectra, summed over scales (Kumar et al. 2023, section 3.4).
+
+    Args:
+        sample_rate: of both waveforms.
+        windows: window length of each scale in samples; the hop is a quarter of it.
+        bands: mel bands of each scale.
+    """
+
+    # 100 dB under the power of a full-scale sine: quieter is silence.
+    FLOOR = 1e-10
+
+    def __init__(self, *, sample_rate: int, windows: Sequence[int], bands: Sequence[int]) -> None:
+        super().__init__()
+        self.windows = tuple(windows)
+        for length, num_bands in zip(windows, bands, strict=True):
+            window = torch.hann_window(length)
+            filters = librosa.filters.mel(sr=sample_rate, n_fft=length, n_mels=num_bands)
+            self.register_buffer(f"window_{length}", window * (2 / window.sum()), False)
+            # Rows sum to one: a band's value is a mean power, whatever its width.
+            unit = filters / filters.sum(axis=1, keepdims=True).clip(min=1e-8)
+            self.register_buffer(f"filters_{length}", torch.from_numpy(unit), False)
+
+    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-mel and the log-magnitude distance.
+
+        Args:
+            output: `[B, S]`, with gradient.
+            target: `[B, S]`.
+
+        Returns:
+            Two scalars, each a mean over the scales, in units of log10 (a factor of ten is 1).
+        """
+        mel_distances, stft_distances = [], []
+        for length in self.windows:
+            powers = self._power(output, length), self._power(target, length)
+            filters = self.get_buffer(f"filters_{length}")
+            mels = [0.5 * torch.log10(F.linear(p, filters) + self.FLOOR) for p in powers]
+            mel_distances.append(F.l1_loss(mels[0], mels[1]))
+            magnitudes = [0.5 * torch.log10(p + self.FLOOR) for p in powers]
+            stft_distances.append(F.l1_loss(magnitudes[0], magnitudes[1]))
+        return torch.stack(mel_distances).mean(), torch.stack(stft_distances).mean()
+
+    def _power(self, waveform: Tensor, length: int) -> Tensor:
+        frames = waveform.unfold(-1, length, length // 4) * self.get_buffer(f"window_{length}")
+        spectrum = torch.view_as_real(torch.fft.rfft(frames))
+        return spectrum.square().sum(-1)

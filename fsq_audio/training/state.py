@@ -1,0 +1,122 @@
+"""What a run carries from step to step, and its checkpoints on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from fsq_audio.errors import CheckpointError
+
+_NAME = re.compile(r"step-(\d{8})")
+
+
+class WeightAverage:
+    """Exponential moving average of the weights, which is what ships.
+
+    The decay warms up as `(1 + n) / (10 + n)`, so that early weights are soon forgotten.
+
+    Attributes:
+        decay: the final decay per step.
+        num_updates: n so far.
+        weights: the averaged state dict.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.num_updates = 0
+        self.weights: dict[str, Tensor] = {
+            name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+        }
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Moves the average towards the weights of the model."""
+        self.num_updates += 1
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        state = model.state_dict()
+        averaged = [n for n, tensor in self.weights.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.weights[name] for name in averaged],
+            [state[name].detach() for name in averaged],
+            1 - decay,
+        )
+        for name, tensor in self.weights.items():
+            if not tensor.is_floating_point():
+                tensor.copy_(state[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"num_updates": self.num_updates, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From checkpoints."""
+        self.num_updates = state["num_updates"]
+        for name, tensor in self.weights.items():
+            tensor.copy_(state["weights"][name])
+
+
+class Checkpoints:
+    """The checkpoints of a run: written whole or not at all, the newest few kept.
+
+    Args:
+        folder: of the run.
+        keep: how many stay.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, ascending."""
+        if not self.folder.is_dir():
+            return []
+        names = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
+        return sorted(int(name[1]) for name in names if name)
+
+    def save(self, accelerator: Accelerator, *, step: int) -> None:
+        """Saves everything that was prepared or registered; all processes call it."""
+        target = self._path(step)
+        temporary = target.with_suffix(".tmp")
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(temporary), safe_serialization=True)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
+            for old in self.steps()[: -self.keep]:
+                shutil.rmtree(self._path(old))
+
+    def load_newest(self, accelerator: Accelerator) -> int:
+        """Restores the newest checkpoint.
+
+        Returns:
+            Its step; 0 where there is none.
+
+        Raises:
+            CheckpointError: it cannot be restored.
+        """
+        steps = self.steps()
+        if not steps:
+            return 0
+        try:
+            accelerator.load_state(str(self._path(steps[-1])))
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"cannot resume from {self._path(steps[-1])}: {error} (was the configuration "
+                f"changed? remove the folder to fall back on the one before)"
+            ) from error
+        return steps[-1]
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"

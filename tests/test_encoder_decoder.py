@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fsq_audio.config import ISTFTHead, SpectralFrontEnd
+from fsq_audio.decoder import InverseSTFT, overlap_add, synthesis_window
+from fsq_audio.encoder import SpectralProjection, fourier_atoms
+from fsq_audio.tokenizer import AudioTokenizer
+
+
+def test_encoder_is_the_same_function_wherever_it_looks(any_tiny: AudioTokenizer) -> None:
+    encoder, hop = any_tiny.encoder, any_tiny.hop_length
+    waveform = torch.randn(1, 30 * hop + sum(encoder.context)) * 0.1
+    whole = encoder(waveform)
+    assert whole.shape[-1] == 30
+    part = encoder(waveform[:, 10 * hop : 20 * hop + sum(encoder.context)])
+    torch.testing.assert_close(part, whole[..., 10:20], rtol=1e-4, atol=1e-5)
+
+
+def test_decoder_is_the_same_function_wherever_it_looks(any_tiny: AudioTokenizer) -> None:
+    decoder, hop = any_tiny.decoder, any_tiny.hop_length
+    latents = torch.randn(1, 32, 30 + sum(decoder.context))
+    whole = decoder(latents)
+    assert whole.shape == (1, 30 * hop)
+    part = decoder(latents[..., 10 : 20 + sum(decoder.context)])
+    torch.testing.assert_close(part, whole[:, 10 * hop : 20 * hop], rtol=1e-4, atol=1e-5)
+
+
+def test_frames_and_samples_are_aligned(any_tiny: AudioTokenizer) -> None:
+    """A click moves the frames around it, and a frame moves the samples around it."""
+    hop, causal = any_tiny.hop_length, any_tiny.config.causal
+    encoder, decoder = any_tiny.encoder, any_tiny.decoder
+    silence = torch.zeros(1, 60 * hop + sum(encoder.context))
+    click = silence.clone()
+    click[:, encoder.context.left + 30 * hop + hop // 2] = 1.0
+    moved = (encoder(click) - encoder(silence)).abs().sum(1)[0]
+    assert moved[30] > 0
+    if causal:
+        assert float(moved[:30].max()) == 0
+    latents = torch.zeros(1, 32, 60 + sum(decoder.context))
+    pulse = latents.clone()
+    pulse[..., decoder.context.left + 30] = 1.0
+    changed = (decoder(pulse) - decoder(latents)).abs()[0].view(60, hop).sum(1)
+    assert changed[30] > 0
+    if causal:
+        assert float(changed[:30].max()) == 0
+    else:
+        reach = changed.nonzero()[:, 0].double()
+        assert abs(float(reach.mean()) - 30) <= 1
+
+
+def test_gradients_reach_every_weight(any_tiny: AudioTokenizer) -> None:
+    context = any_tiny.encoder.context
+    waveform = torch.randn(2, 12 * any_tiny.hop_length + sum(context)) * 0.1
+    any_tiny(waveform).waveform.square().mean().backward()
+    without = [n for n, p in any_tiny.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_atoms_measure_a_full_scale_sine_as_one() -> None:
+    length, cycles = 256, 20
+    sine = torch.sin(2 * torch.pi * cycles / length * torch.arange(length))
+    real, imaginary = (fourier_atoms(length) @ sine).chunk(2)
+    magnitude = torch.hypot(real, imaginary)
+    assert int(magnitude.argmax()) == cycles
+    assert float(magnitude[cycles]) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("level", [1e-4, 1e-2, 0.5])
+def test_spectral_features_follow_the_level(level: float) -> None:
+    front_end = SpectralProjection(SpectralFrontEnd(), hop=320, channels=8, causal=False)
+    time = torch.arange(10 * 320 + sum(front_end.context)) / 16000
+    quiet = front_end(level * torch.sin(2 * torch.pi * 500 * time)[None])
+    loud = front_end(2 * level * torch.sin(2 * torch.pi * 500 * time)[None])
+    assert quiet.shape == (1, 8, 10)
+    assert not torch.allclose(quiet, loud, atol=1e-3)
+
+
+@pytest.mark.parametrize(("length", "step"), [(640, 320), (960, 320), (1280, 320), (512, 128)])
+def test_analysis_and_synthesis_windows_give_the_signal_back(length: int, step: int) -> None:
+    signal = torch.from_numpy(np.random.default_rng(0).standard_normal(40 * step)).float()[None]
+    pieces = signal.unfold(-1, length, step) * torch.hann_window(length)
+    result = overlap_add(pieces * synthesis_window(length, step), step)
+    inner = slice(length, signal.shape[-1] - length)
+    torch.testing.assert_close(result[:, inner], signal[:, inner], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("subframes", [1, 2])
+@pytest.mark.parametrize("causal", [False, True])
+def test_istft_head_keeps_its_promise_of_context(subframes: int, causal: bool) -> None:
+    config = ISTFTHead(window_length=640, subframes=subframes)
+    head = InverseSTFT(config, hop=320, channels=4, causal=causal)
+    x = torch.randn(1, 12 + sum(head.context), 4)
+    reference = head(x)
+    assert reference.shape == (1, 12 * 320)
+    # More context than promised changes nothing.
+    wider = torch.cat([torch.randn(1, 3, 4), x, torch.randn(1, 3, 4)], dim=1)
+    torch.testing.assert_close(head(wider)[:, 3 * 320 : 15 * 320], reference)

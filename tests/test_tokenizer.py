@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from conftest import SAMPLES, build_tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fsq_audio.errors import AudioError, CheckpointError, ConfigError, TokenError
+from fsq_audio.tokenizer import AudioTokenizer
+from fsq_audio.tokens import AudioTokens
+
+
+def test_tokens_of_real_speech(any_tiny: AudioTokenizer, speech: Tensor) -> None:
+    tokens = any_tiny.encode(speech)
+    num_frames = math.ceil(len(speech) / any_tiny.hop_length)
+    assert tokens.codes.shape == (1, 2, num_frames)
+    assert len(tokens.codes.unique()) > 20
+    waveform = any_tiny.decode(tokens)
+    assert waveform.shape == (1, len(speech))
+    assert bool(torch.isfinite(waveform).all())
+
+
+def test_encode_is_the_training_path(any_tiny: AudioTokenizer, speech: Tensor) -> None:
+    hop, context = any_tiny.hop_length, any_tiny.encoder.context
+    speech = speech[: len(speech) // hop * hop]
+    result = any_tiny(context.pad(speech)[None])
+    tokens = any_tiny.encode(speech)
+    # Shapes differ, so a value in many thousands may fall on the other side of a threshold.
+    assert (result.quantized.codes != tokens.codes).double().mean() < 1e-3
+    if torch.equal(result.quantized.codes, tokens.codes):
+        torch.testing.assert_close(any_tiny.decode(tokens), result.waveform, rtol=1e-3, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(length=st.one_of(st.integers(1, 5000), st.sampled_from([163840, 163841, 170000])))
+def test_samples_out_are_samples_in(length: int) -> None:
+    model = build_tiny()
+    waveform = torch.sin(torch.arange(length) * 0.05) * 0.3
+    tokens = model.encode(waveform)
+    assert tokens.codes.shape[-1] == math.ceil(length / model.hop_length)
+    assert model.decode(tokens).shape == (1, length)
+    assert sum(piece.shape[-1] for piece in model.decode_stream(tokens)) == length
+
+
+def test_fewer_groups_are_a_prefix(tiny: AudioTokenizer, speech: Tensor) -> None:
+    tokens = tiny.encode(speech)
+    assert torch.equal(tiny.encode(speech, num_groups=1).codes, tokens.codes[:, :1])
+    first = tiny.decode(tokens, num_groups=1)
+    assert torch.equal(first, tiny.decode(tiny.encode(speech, num_groups=1)))
+    assert not torch.equal(first, tiny.decode(tokens))
+    for wrong in (0, 3):
+        with pytest.raises(ConfigError, match="num_groups must be from 1 to 2"):
+            tiny.encode(speech, num_groups=wrong)
+        with pytest.raises(ConfigError, match="num_groups"):
+            tiny.decode(tokens, num_groups=wrong)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "error"),
+    [
+        (torch.zeros(1, 0), AudioError),
+        (torch.zeros(0, 100), AudioError),
+        (torch.zeros(1, 2, 100), AudioError),
+        (torch.zeros(1, 100, dtype=torch.int16), AudioError),
+        (torch.tensor([0.0, float("nan")]), AudioError),
+        (torch.tensor([0.0, float("inf")]), AudioError),
+    ],
+)
+def test_a_bad_waveform_is_refused(tiny: AudioTokenizer, waveform: Tensor, error: type) -> None:
+    with pytest.raises(error):
+        tiny.encode(waveform)
+
+
+@pytest.mark.parametrize("lengths", [[0], [101], [5, 5], []])
+def test_bad_lengths_are_refused(tiny: AudioTokenizer, lengths: list[int]) -> None:
+    with pytest.raises(ConfigError, match="lengths"):
+        tiny.encode(torch.zeros(1, 100), lengths)
+
+
+def test_nan_beyond_an_items_length_does_no_harm(tiny: AudioTokenizer) -> None:
+    waveform = torch.full((1, 1000), float("nan"))
+    waveform[:, :500] = 0.1
+    assert torch.equal(
+        tiny.encode(waveform, [500]).codes, tiny.encode(torch.full((1, 500), 0.1)).codes
+    )
+
+
+def test_codes_can_be_trained_on(tiny: AudioTokenizer, speech: Tensor) -> None:
+    """Codes are ordinary tensors: an embedding that trains on them accepts them."""
+    embedding = torch.nn.Embedding(1000, 4)
+    embedding(tiny.encode(speech).codes).sum().backward()
+    assert embedding.weight.grad is not None
+
+
+def test_tokens_of_another_model_are_refused(tiny: AudioTokenizer, speech: Tensor) -> None:
+    other = build_tiny()
+    with torch.no_grad():
+        other.decoder.norm.bias += 1e-3
+    with pytest.raises(TokenError) as caught:
+        other.decode(tiny.encode(speech))
+    assert tiny.fingerprint in str(caught.value)
+    assert other.fingerprint in str(caught.value)
+
+
+def test_fingerprint_follows_weights_and_config_but_not_storage(tmp_path: Path) -> None:
+    model = build_tiny()
+    before = model.fingerprint
+    assert before == build_tiny().fingerprint
+    assert before != build_tiny(causal=True).fingerprint
+    with torch.no_grad():
+        model.decoder.norm.weight[0] += 1
+    assert model.fingerprint != before
+    model.half().float().save_pretrained(tmp_path / "half")
+    assert AudioTokenizer.from_pretrained(tmp_path / "half").fingerprint == model.fingerprint
+
+
+def test_file_and_waveform_give_the_same_codes(tiny: AudioTokenizer, speech: Tensor) -> None:
+    tokens = tiny.encode_file(SAMPLES[0])
+    assert torch.equal(tokens.codes, tiny.encode(speech).codes)
+    assert tokens.source is not None
+    assert tokens.source.num_samples == len(speech)
+
+
+def test_token_file_round_trip(tiny: AudioTokenizer, tmp_path: Path) -> None:
+    tokens = tiny.encode_file(SAMPLES[0])
+    tokens.save(tmp_path / "a.fsq")
+    loaded = AudioTokens.load(tmp_path / "a.fsq")
+    assert torch.equal(loaded.codes, tokens.codes)
+    assert torch.equal(tiny.decode_file(tmp_path / "a.fsq"), tiny.decode(tokens))
+
+
+def test_stereo_is_mixed_or_split(tiny: AudioTokenizer, speech: Tensor, tmp_path: Path) -> None:
+    stereo = torch.stack([speech, -0.5 * speech], dim=1)
+    soundfile.write(tmp_path / "s.wav", stereo.numpy(), 16000, subtype="FLOAT")
+    split = tiny.encode_file(tmp_path / "s.wav", channels="split")
+    assert torch.equal(split.codes, tiny.encode(stereo.T).codes)
+    assert tiny.decode(split).shape == (2, len(speech))
+    pieces = list(tiny.decode_stream(split))
+    assert torch.equal(torch.cat(pieces, dim=-1), tiny.decode(split))
+    mixed = tiny.encode_file(tmp_path / "s.wav", channels="mix")
+    assert torch.equal(mixed.codes, tiny.encode(stereo.mean(1)).codes)
+
+
+def test_decode_stream_wants_one_recording(tiny: AudioTokenizer, speech: Tensor) -> None:
+    tokens = tiny.encode(torch.stack([speech, speech]), [1000, 2000])
+    with pytest.raises(TokenError, match="one recording"):
+        next(tiny.decode_stream(tokens))
+
+
+def test_save_and_load(tiny: AudioTokenizer, speech: Tensor, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path)
+    loaded = AudioTokenizer.from_pretrained(tmp_path)
+    assert not loaded.training
+    assert loaded.config == tiny.config
+    assert torch.equal(loaded.encode(speech).codes, tiny.encode(speech).codes)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_loading_is_strict(tiny: AudioTokenizer, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tiny.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = "decoder.norm.weight"
+    for change, message in [
+        ({name: None}, f"missing {name}"),
+        ({"more": torch.zeros(1)}, "unexpected more"),
+        ({name: torch.zeros(3)}, r"is \[3\], expected \[32\]"),
+    ]:
+        changed = {k: v for k, v in {**weights, **change}.items() if v is not None}
+        save_file(changed, tmp_path / "model.safetensors")
+        with pytest.raises(CheckpointError, match=message):
+            AudioTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        AudioTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "fsq_audio", "hop": 3, "causal": 1}')
+    with pytest.raises(ConfigError, match=r"(?s)hop.*causal|causal.*hop"):
+        AudioTokenizer.from_pretrained(tmp_path)
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        AudioTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
+        AudioTokenizer.from_pretrained(tmp_path / "not" / "there" / "at all")
