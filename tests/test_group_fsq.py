@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsq_audio.errors import ConfigError, TokenError
-from fsq_audio.quantizers import DROPPED, FSQ, GroupFSQ
+from fsq_audio.quantizers import DROPPED, FSQ, Bound, GroupFSQ
 
 LEVELS = [8, 5, 5, 5]
 
@@ -26,7 +26,7 @@ def test_two_groups_give_the_golden_codes(dtype: torch.dtype) -> None:
     seed=st.integers(0, 10**6),
 )
 def test_groups_are_independent_fsqs(
-    levels: list[int], num_groups: int, bound: str, seed: int
+    levels: list[int], num_groups: int, bound: Bound, seed: int
 ) -> None:
     group = GroupFSQ(levels=levels, num_groups=num_groups, bound=bound)
     single = FSQ(levels=levels, bound=bound)

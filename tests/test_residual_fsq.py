@@ -70,6 +70,19 @@ def test_far_latents_stay_in_range(dtype: torch.dtype) -> None:
     residual.decode(result.codes)  # refuses codes out of range
 
 
+@pytest.mark.parametrize(("num_levels", "num_groups"), [(2897, 2), (204, 3), (24, 5), (8, 8)])
+def test_digits_stay_in_range_at_the_limit_of_float32(num_levels: int, num_groups: int) -> None:
+    residual = ResidualFSQ(levels=[num_levels], num_groups=num_groups)
+    # The first thresholds, where residuals are largest, and the floats around them.
+    steps = torch.arange(num_levels - 1, dtype=torch.float64)
+    threshold = torch.atanh((2 * steps + 1) / (num_levels - 1) - 1).float()
+    latents = torch.cat([threshold * (1 + ulps * 2**-23) for ulps in range(-4, 5)])[None, None]
+    result = residual(latents)
+    assert torch.equal(residual.decode(result.codes), result.quantized)
+    # Three units in the last place are tanh's own.
+    assert (result.quantized - latents.tanh()).abs().max() < (num_levels - 1) ** -num_groups + 2e-7
+
+
 def test_dropout_keeps_random_prefixes() -> None:
     torch.manual_seed(0)
     residual = ResidualFSQ(levels=[8, 5], num_groups=4, group_dropout=0.5).train()

@@ -132,8 +132,9 @@ class ResidualFSQ(nn.Module):
         residual, growth, stages = scalars, torch.ones_like(ratio), []
         for _ in range(self.num_groups):
             steps = residual * (growth * ratio / 2)
-            # A residual can pass the outermost value by a rounding error.
-            digits = self.fsq.round_to_digits(steps).clamp(min=0).minimum(self.ratio)
+            # Needs no clamp: an outermost digit holds for half a step beyond its value, and
+            # MAX_REFINEMENT keeps the rounding errors of a residual below that.
+            digits = self.fsq.round_to_digits(steps)
             residual = residual - self.fsq.digits_to_values(digits, dtype=scalars.dtype) / growth
             growth = growth * ratio
             stages.append(digits)
