@@ -23,7 +23,7 @@ class Context(NamedTuple):
     left: int
     right: int
 
-    def __add__(self, other: object) -> Context:  # type: ignore[override]
+    def __add__(self, other: object) -> Context:
         assert isinstance(other, Context)
         return Context(self.left + other.left, self.right + other.right)
 
@@ -131,5 +131,5 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, S]` -> `[B, C, S - 6 * dilation]`."""
-        y = self.pointwise(F.elu(self.dilated(F.elu(x))))
+        y: Tensor = self.pointwise(F.elu(self.dilated(F.elu(x))))
         return self.context.crop(x) + y

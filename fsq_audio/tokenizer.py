@@ -32,10 +32,12 @@ class Reconstruction:
 
     Attributes:
         waveform: `[B, T * hop_length]`.
+        scalars: `[B, D, T]`, what the quantizer bounds and rounds.
         quantized: latents `[B, C, T]`, codes `[B, G, T]`, auxiliary losses.
     """
 
     waveform: Tensor
+    scalars: Tensor
     quantized: Quantized
 
 
@@ -134,7 +136,7 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         # Casts and moves put other numbers behind the same counters.
         self._fingerprint = None
-        return super()._apply(*args, **kwargs)
+        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     @property
     def format(self) -> TokenFormat:
@@ -157,11 +159,12 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
                 `encoder.context`: the crops and what stands around them.
 
         Returns:
-            The waveform `[B, T * hop_length]` of the crops, and what the quantizer returned.
+            The waveform `[B, T * hop_length]` of the crops, and what the quantizer got and gave.
         """
-        quantized = self.quantizer(self.encoder(waveform))
+        latents = self.encoder(waveform)
+        quantized = self.quantizer(latents)
         samples = self.decoder(self.decoder.context.pad(quantized.quantized))
-        return Reconstruction(samples, quantized)
+        return Reconstruction(samples, self.quantizer.scalars(latents), quantized)
 
     # Waveform -> tokens
 
@@ -373,12 +376,11 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         self, windows: Iterator[tuple[Key, Tensor]], function: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[Key, Tensor]]:
         device = next(self.parameters()).device
-        for key, result in run_blocks(
+        return run_blocks(
             windows,
             lambda block: function(block.to(device)).cpu(),
             windows_per_call=WINDOWS_PER_CALL.get(device.type, WINDOWS_PER_CALL["default"]),
-        ):
-            yield key, result
+        )
 
     def _check_groups(self, num_groups: int | None, available: int | None = None) -> int:
         available = self.num_groups if available is None else available

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ from fsq_audio.quantizers.health import CodebookCounts
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import RunConfig, read_run_config
 from fsq_audio.training.data import CropDataset, Recording, read_manifest, read_span
-from fsq_audio.training.losses import SpectralLoss
+from fsq_audio.training.losses import SpectralLoss, saturation_loss
 from fsq_audio.training.state import Checkpoints, WeightAverage
 
 
@@ -69,16 +70,9 @@ def train(run: RunConfig, output: Path) -> None:
         weight_decay=run.optimizer.weight_decay,
         fused=True,
     )
-    # Not prepared: Accelerate would step it once per process.
-    warmup = max(run.optimizer.warmup_steps, 1)
-    schedule = SequentialLR(
-        optimizer,
-        [
-            LinearLR(optimizer, 1 / warmup, total_iters=warmup),
-            CosineAnnealingLR(optimizer, max(run.max_steps - warmup, 1)),
-        ],
-        milestones=[warmup],
-    )
+    # Not prepared: Accelerate would step it once per process. A function of the step alone, so that
+    # a resumed run may be made longer or shorter.
+    schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, run))
     model, optimizer = accelerator.prepare(model, optimizer)
     bare: AudioTokenizer = accelerator.unwrap_model(model)
     average = WeightAverage(bare, decay=run.optimizer.ema_decay)
@@ -101,11 +95,12 @@ def train(run: RunConfig, output: Path) -> None:
     start, audio_seconds = time.perf_counter(), 0.0
     model.train()
     for waveform in bar:
-        output_waveform = model(waveform)
+        result = model(waveform)
         target = context.crop(waveform)
-        mel, stft = losses(output_waveform.waveform, target)
-        auxiliary = sum(output_waveform.quantized.losses.values())
-        loss = run.loss.mel * mel + run.loss.stft * stft + auxiliary
+        mel, stft = losses(result.waveform, target)
+        saturation = saturation_loss(result.scalars)
+        loss = run.loss.mel * mel + run.loss.stft * stft + run.loss.saturation * saturation
+        loss = loss + sum(result.quantized.losses.values())
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
         optimizer.step()
@@ -120,12 +115,18 @@ def train(run: RunConfig, output: Path) -> None:
             values = {
                 "loss/mel": mel.item(),
                 "loss/stft": stft.item(),
+                "loss/saturation": saturation.item(),
+                "scalars/std": result.scalars.std().item(),
+                "scalars/beyond_2": (result.scalars.abs() > 2).float().mean().item(),
                 "gradient_norm": float(norm),
                 "learning_rate": schedule.get_last_lr()[0],
                 "audio_seconds_per_second": speed,
             }
             accelerator.log({f"train/{name}": value for name, value in values.items()}, step=step)
             bar.set_postfix(mel=f"{mel.item():.3f}", audio_s_per_s=f"{speed:.0f}")
+            if accelerator.is_main_process:
+                with (output / "log.jsonl").open("a") as file:
+                    file.write(json.dumps({"step": step, **values}) + "\n")
         if step % run.save_every == 0 or step == run.max_steps:
             checkpoints.save(accelerator, step=step)
         if step % run.validate_every == 0 or step == run.max_steps:
@@ -139,6 +140,14 @@ def train(run: RunConfig, output: Path) -> None:
     if accelerator.is_main_process:
         checkpoint.save(output / "model", run.tokenizer, average.weights, dtype=torch.float16)
     accelerator.end_training()
+
+
+def learning_rate_factor(step: int, run: RunConfig) -> float:
+    """Linear warm-up to 1, then half a cosine to 0 at the last step."""
+    warmup = run.optimizer.warmup_steps
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(run.max_steps - warmup, 1))
 
 
 @torch.no_grad()

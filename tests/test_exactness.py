@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -31,7 +32,7 @@ def clips() -> list[Tensor]:
     """Real speech of many lengths, one longer than a window."""
     signal = torch.cat([torch.from_numpy(soundfile.read(p, dtype="float32")[0]) for p in SAMPLES])
     bounds = [0, 1, 700, 9000, 25000, 60000, 100000, 150000, len(signal)]
-    return [signal[a:b] for a, b in zip(bounds, bounds[1:], strict=False)] + [signal]
+    return [signal[a:b] for a, b in itertools.pairwise(bounds)] + [signal]
 
 
 def batches(items: list[Tensor], size: int, extra: int) -> Iterator[tuple[Tensor, list[int]]]:
@@ -98,7 +99,7 @@ def test_codes_do_not_depend_on_how_a_stream_is_cut(data: st.DataObject) -> None
     signal = torch.sin(torch.arange(200_000) * 0.01).mul(0.5)[: data.draw(st.integers(1, 200_000))]
     cuts = data.draw(st.lists(st.integers(0, len(signal)), max_size=8).map(sorted))
     bounds = [0, *cuts, len(signal)]
-    blocks = [signal[None, a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    blocks = [signal[None, a:b] for a, b in itertools.pairwise(bounds)]
     (codes,) = model._encode_items([blocks])
     assert torch.equal(codes, model.encode(signal).codes)
 

@@ -48,6 +48,9 @@ class LossConfig:
         mel_bands: number of bands of each scale.
         mel: weight of the mean absolute difference of log10 mel spectra.
         stft: weight of the mean absolute difference of log10 magnitudes.
+        saturation: weight of the mean squared excess of the scalars beyond +-2, where a bounded
+            scalar hardly moves and hardly learns. Without it, the first hundred steps drive most
+            scalars there, and most codes are never used.
     """
 
     __pydantic_config__ = _STRICT
@@ -55,6 +58,7 @@ class LossConfig:
     mel_bands: tuple[Positive, ...] = (40, 64, 100, 128)
     mel: Weight = 15.0
     stft: Weight = 0.0
+    saturation: Weight = 1.0
 
     def __post_init__(self) -> None:
         if len(self.mel_windows) != len(self.mel_bands):

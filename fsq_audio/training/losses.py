@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import librosa
 import torch
+from librosa.filters import mel as mel_filters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +27,7 @@ class SpectralLoss(nn.Module):
         self.windows = tuple(windows)
         for length, num_bands in zip(windows, bands, strict=True):
             window = torch.hann_window(length)
-            filters = librosa.filters.mel(sr=sample_rate, n_fft=length, n_mels=num_bands)
+            filters = mel_filters(sr=sample_rate, n_fft=length, n_mels=num_bands)
             self.register_buffer(f"window_{length}", window * (2 / window.sum()), False)
             # Rows sum to one: a band's value is a mean power, whatever its width.
             unit = filters / filters.sum(axis=1, keepdims=True).clip(min=1e-8)
@@ -57,3 +57,8 @@ class SpectralLoss(nn.Module):
         frames = waveform.unfold(-1, length, length // 4) * self.get_buffer(f"window_{length}")
         spectrum = torch.view_as_real(torch.fft.rfft(frames))
         return spectrum.square().sum(-1)
+
+
+def saturation_loss(scalars: Tensor) -> Tensor:
+    """Mean squared excess of the scalars `[B, D, T]` beyond +-2, where tanh has flattened out."""
+    return (scalars.abs() - 2).relu().square().mean()
