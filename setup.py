@@ -1,0 +1,103 @@
+"""All metadata and all dependencies; pyproject.toml holds the settings of tools only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def read_version() -> str:
+    # Read as text: importing the package would need its dependencies.
+    source = (HERE / "fsq_audio" / "__init__.py").read_text("utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if match is None:
+        raise RuntimeError('fsq_audio/__init__.py has no line such as __version__ = "1.2.3"')
+    return match.group(1)
+
+
+# Lower bounds are the oldest releases that the tests pass with; nothing is capped.
+INSTALL_REQUIRES = [
+    "accelerate>=1.0",
+    "huggingface_hub>=0.25",
+    "librosa>=0.10.1",
+    "numpy>=1.24",
+    "pydantic>=2.7",
+    "pyyaml>=6.0",
+    "safetensors>=0.4.3",
+    "soundfile>=0.13",
+    "soxr>=0.3.7",
+    "torch>=2.4",
+    # It names no torch that it fits, and beside a CPU-only torch it cannot be imported: so no
+    # module may import it at its top.
+    "torchaudio>=2.4",
+    "tqdm>=4.64",
+]
+
+EXTRAS = {
+    "eval": ["pesq>=0.0.4", "pystoi>=0.4"],
+    "report": ["jinja2>=3.1", "matplotlib>=3.8"],
+    "cluster": ["datatrove>=0.10"],
+    "lhotse": ["lhotse>=1.33"],
+    "webdataset": ["webdataset>=1.0"],
+    "espnet": ["kaldiio>=2.18"],
+    "transformers": ["transformers>=5.0"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
+    "compress": ["constriction>=0.4"],
+    "train": ["pystoi>=0.4", "tensorboard>=2.14"],
+    "dev": ["mypy>=1.14", "pre-commit>=3.5", "ruff>=0.9", "types-PyYAML>=6.0"],
+}
+EXTRAS["test"] = [
+    *EXTRAS["eval"],
+    *EXTRAS["train"],
+    "hypothesis>=6.100",
+    "pytest>=8.0",
+    "pytest-benchmark>=4.0",
+    "pytest-xdist>=3.5",
+    "setuptools>=77",  # the tests build the wheel, offline
+    # Others' FSQ and others' codecs, to compare with.
+    "transformers>=5.0",
+    "vector-quantize-pytorch>=1.23",
+]
+EXTRAS = {name: sorted(set(libraries)) for name, libraries in EXTRAS.items()}
+EXTRAS["all"] = sorted({library for libraries in EXTRAS.values() for library in libraries})
+
+setup(
+    name="fsq-audio",
+    version=read_version(),
+    description="A speech tokenizer with finite scalar quantization, trained and ready to use",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    author="The fsq_audio authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="speech audio codec tokenizer quantization fsq",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.10",
+    packages=find_packages(include=["fsq_audio", "fsq_audio.*"]),
+    package_data={
+        "fsq_audio": [
+            "py.typed",
+            "pretrained/README.md",
+            "pretrained/config.json",
+            "pretrained/model.safetensors",
+        ]
+    },
+    include_package_data=False,
+    zip_safe=False,
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["fsq-audio = fsq_audio.cli:main"]},
+)

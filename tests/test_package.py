@@ -1,0 +1,178 @@
+"""What is built and installed, what is declared, and that CONTRIBUTING's walk leads somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+
+import pytest
+import test_quantizer_contract as contract
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import fsq_audio
+from fsq_audio.config import TokenizerConfig, from_mapping
+from fsq_audio.quantizers import base
+from fsq_audio.tokenizer import AudioTokenizer
+
+ROOT = Path(__file__).parent.parent
+EXTRAS = {
+    "eval", "report", "cluster", "lhotse", "webdataset", "espnet", "transformers", "onnx",
+    "compress", "train", "test", "dev", "all",
+}  # fmt: skip
+CHECKPOINT = ("fsq_audio/pretrained/config.json", "fsq_audio/pretrained/model.safetensors")
+
+
+def build(kind: str, source: Path, output: Path) -> Path:
+    """Builds a wheel or an sdist with the setuptools of this environment, offline."""
+    code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(output)!r}))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return output / result.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: building writes beside the sources."""
+    folder = tmp_path_factory.mktemp("source")
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    for name in ("fsq_audio", "recipes", "configs", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "egs" / "samples", folder / "egs" / "samples")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(build("wheel", source, tmp_path_factory.mktemp("wheel")))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return message_from_string(wheel.read(name).decode())
+
+
+def requirements(metadata: Message, extra: str) -> set[str]:
+    """The libraries that an extra adds; "" for what everyone gets."""
+    found = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
+    if not extra:
+        return {canonicalize_name(one.name) for one in found if one.marker is None}
+    return {
+        canonicalize_name(one.name)
+        for one in found
+        if one.marker is not None and one.marker.evaluate({"extra": extra})
+    }
+
+
+def test_wheel_has_every_module_and_nothing_beside_the_package(wheel: zipfile.ZipFile) -> None:
+    names = [name for name in wheel.namelist() if ".dist-info/" not in name]
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "fsq_audio").rglob("*.py")}
+    assert len(modules) > 10
+    assert {name for name in names if name.endswith(".py")} == modules
+    assert {name.split("/")[0] for name in names} == {"fsq_audio"}
+
+
+def test_wheel_has_the_licence_and_the_type_marker(wheel: zipfile.ZipFile) -> None:
+    assert "fsq_audio/py.typed" in wheel.namelist()
+    (name,) = [name for name in wheel.namelist() if name.endswith("LICENSE")]
+    assert wheel.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
+@pytest.mark.skipif(
+    not all((ROOT / name).is_file() for name in CHECKPOINT),
+    reason="there is no trained checkpoint in fsq_audio/pretrained yet",
+)
+def test_wheel_has_the_checkpoint(wheel: zipfile.ZipFile) -> None:
+    for name in (*CHECKPOINT, "fsq_audio/pretrained/README.md"):
+        assert wheel.read(name) == (ROOT / name).read_bytes()
+
+
+def test_version_and_command(wheel: zipfile.ZipFile, metadata: Message) -> None:
+    assert metadata["Name"] == "fsq-audio"
+    assert metadata["Version"] == fsq_audio.__version__
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert f"## [{fsq_audio.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert "fsq-audio = fsq_audio.cli:main" in wheel.read(name).decode()
+
+
+def test_sdist_builds_the_same_wheel(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", source, tmp_path)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    again = zipfile.ZipFile(build("wheel", unpacked, tmp_path))
+    assert sorted(again.namelist()) == sorted(wheel.namelist())
+    assert (unpacked / "tests" / "test_package.py").is_file()
+    assert list((unpacked / "egs" / "samples").glob("*.flac"))
+
+
+def test_every_extra_is_there_and_filled(metadata: Message) -> None:
+    assert set(metadata.get_all("Provides-Extra")) == EXTRAS
+    filled = {extra: requirements(metadata, extra) for extra in EXTRAS}
+    assert all(filled.values())
+    assert filled["all"] == set().union(*filled.values())
+
+
+def test_every_imported_library_is_declared(metadata: Message) -> None:
+    core = requirements(metadata, "")
+    declared = core | requirements(metadata, "all")
+    distributions = importlib.metadata.packages_distributions()
+    seen = set()
+    for path in sorted([*(ROOT / "fsq_audio").rglob("*.py"), *(ROOT / "recipes").glob("*.py")]):
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                if top == "fsq_audio":
+                    continue
+                library = canonicalize_name(distributions.get(top, [top])[0])
+                seen.add(library)
+                # What only an extra brings may be missing: import it where it is used.
+                allowed = core if node in tree.body else declared
+                assert library in allowed, f"{path.relative_to(ROOT)}:{node.lineno} imports {top}"
+    assert "pystoi" in seen
+    assert core - seen <= {"torchaudio"}  # of the stack, though nothing needs it yet
+
+
+def test_contributing_adds_a_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    code, values = (
+        inspect.cleandoc(re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL).group(1))
+        for kind in ("python", "yaml")
+    )
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    exec(compile(code, "CONTRIBUTING.md", "exec"), {"__name__": "contributing"})
+    config = from_mapping(TokenizerConfig, yaml.safe_load(values))
+    assert AudioTokenizer.from_config(config).num_groups == config.quantizer["num_groups"]
+
+    name = config.quantizer["name"]
+    options = {key: value for key, value in config.quantizer.items() if key != "name"}
+    monkeypatch.setitem(contract.OPTIONS, name, options)
+    checks = [
+        function
+        for label, function in vars(contract).items()
+        if label.startswith("test_") and list(inspect.signature(function).parameters) == ["name"]
+    ]
+    assert len(checks) > 8
+    for check in checks:
+        check(name)
