@@ -81,10 +81,16 @@ def train(run: RunConfig, output: Path) -> None:
     step = checkpoints.load_newest(accelerator)
     accelerator.init_trackers("tensorboard")
 
-    # The data position is the step: crops are a function of their index.
+    # The data position is the step: crops are a function of their index. The generator is one that
+    # nobody else reads: starting a loader draws from it, and a resumed run starts one more.
     rest = Subset(crops, range(step * batch_size, run.max_steps * batch_size))
     loader = accelerator.prepare(
-        DataLoader(rest, batch_size=run.batch_size, num_workers=run.data.num_workers)
+        DataLoader(
+            rest,
+            batch_size=run.batch_size,
+            num_workers=run.data.num_workers,
+            generator=torch.Generator(),
+        )
     )
     bar = tqdm(
         loader,
@@ -156,7 +162,8 @@ def validate(
 ) -> dict[str, float]:
     """Resynthesizes whole recordings with the averaged weights."""
     device = losses.get_buffer("window_256").device
-    model = AudioTokenizer.from_config(run.tokenizer).to(device).eval()
+    with torch.random.fork_rng():  # the noise of training must not depend on when it validates
+        model = AudioTokenizer.from_config(run.tokenizer).to(device).eval()
     model.load_state_dict(average.weights)
     context, hop = model.encoder.context, model.hop_length
     counts = CodebookCounts(model.num_groups, model.codebook_size)

@@ -153,6 +153,8 @@ def read_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
         place = values
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{key}: {parent} is a value, it has no {last}")
         place[last] = yaml.load(value, Loader=_Loader)
     return from_mapping(RunConfig, values, where=str(path))
 

@@ -109,6 +109,8 @@ class CropDataset(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         """One crop with its context: `[left + crop_samples + right]` float32."""
+        if not 0 <= index < self.num_items:
+            raise IndexError(index)
         choose = np.random.default_rng((self.seed, index))
         chosen = int(np.searchsorted(self._ends, choose.integers(self._ends[-1]), side="right"))
         recording = self.recordings[chosen]

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# From nothing to scores: prepare, train, tokenize and resynthesize, score.
+#   bash egs/debian_speech/run.sh [first stage] [last stage]
+# Trains the configuration in $CONFIG (default: the one that ships) into runs/$CONFIG.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+first=${1:-1}
+last=${2:-4}
+config=${CONFIG:-speech_16khz}
+data=egs/debian_speech/data
+run=runs/$config
+model=${MODEL:-$run/model}
+
+stage() { (($1 >= first && $1 <= last)) && echo "== stage $1: $2"; }
+
+if stage 1 "prepare"; then
+    python egs/debian_speech/prepare.py --output "$data"
+fi
+if stage 2 "train (resumes where it stopped)"; then
+    accelerate launch recipes/train_tokenizer.py --config "configs/$config.yaml" --output "$run"
+fi
+if stage 3 "tokenize and resynthesize"; then
+    for split in test-unseen test; do
+        fsq-audio reconstruct "$data/$split" -o "$run/$split" --model "$model" --save-tokens
+    done
+fi
+if stage 4 "score"; then
+    for split in test-unseen test; do
+        echo "-- $split"
+        python egs/debian_speech/score.py "$data/$split" "$run/$split"
+    done
+fi

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import build_tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsq_audio.errors import AudioError, CheckpointError, ConfigError
+from fsq_audio.layers import Context
+from fsq_audio.training.data import CropDataset, Recording, read_manifest, read_span
+from fsq_audio.training.losses import SpectralLoss, saturation_loss
+from fsq_audio.training.state import Checkpoints, WeightAverage
+
+
+@pytest.fixture
+def ramp(tmp_path: Path) -> Recording:
+    """A recording in which each sample tells where it stands."""
+    samples = np.arange(1, 4001, dtype=np.float32) / 4096
+    soundfile.write(tmp_path / "ramp.flac", samples, 16000, subtype="PCM_24")
+    return Recording(tmp_path / "ramp.flac", 4000, 16000)
+
+
+def crops(recording: Recording, **changes: object) -> CropDataset:
+    options = {
+        "sample_rate": 16000,
+        "crop_samples": 800,
+        "context": Context(100, 50),
+        "gain_db": 0.0,
+        "seed": 0,
+        "num_items": 50,
+        **changes,
+    }
+    return CropDataset([recording], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 10), (-5, 5), (3990, 4010), (-5, 4005), (5000, 5010)]
+)
+def test_spans_are_exact_with_zeros_beyond_the_ends(ramp: Recording, start: int, stop: int) -> None:
+    places = np.arange(start, stop)
+    expected = np.where((places >= 0) & (places < 4000), (places + 1) / 4096, 0)
+    assert np.allclose(read_span(ramp, start=start, stop=stop).numpy(), expected, atol=1e-6)
+
+
+def test_crops_depend_on_seed_and_index_alone(ramp: Recording) -> None:
+    first, again, other = crops(ramp), crops(ramp, num_items=7), crops(ramp, seed=1)
+    assert torch.equal(first[3], again[3])
+    assert not torch.equal(first[3], first[4])
+    assert not torch.equal(first[3], other[3])
+
+
+def test_crops_reach_over_both_ends_and_are_contiguous(ramp: Recording) -> None:
+    starts, stops = 0, 0
+    for crop in crops(ramp, num_items=200):
+        assert crop.shape == (950,)
+        inside = crop.nonzero()[:, 0]
+        steps = crop[inside].diff() * 4096
+        assert torch.allclose(steps, torch.ones_like(steps), atol=1e-2)
+        starts += int(crop[100]) == 0 and bool(crop[:100].eq(0).all())
+        stops += bool(crop[-50:].eq(0).all())
+    assert starts > 0
+    assert stops > 0
+
+
+def test_a_recording_shorter_than_a_crop_is_whole_inside(ramp: Recording) -> None:
+    for crop in crops(ramp, crop_samples=5000, num_items=20):
+        assert int((crop[100:-50] != 0).sum()) == 4000
+
+
+def test_long_recordings_are_drawn_more_often(ramp: Recording, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "low.flac", np.full(400, -0.5, np.float32), 16000)
+    low = Recording(tmp_path / "low.flac", 400, 16000)
+    dataset = CropDataset(
+        [ramp, low],
+        sample_rate=16000,
+        crop_samples=100,
+        context=Context(0, 0),
+        gain_db=0,
+        seed=0,
+        num_items=600,
+    )
+    share = sum(float(crop.min()) < 0 for crop in dataset) / 600
+    assert 0.04 < share < 0.16
+
+
+@settings(deadline=None, max_examples=20)
+@given(gain_db=st.floats(0, 40))
+def test_gain_never_clips(gain_db: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "loud.flac"
+    if not path.exists():
+        soundfile.write(path, np.full(2000, 0.9, np.float32), 16000)
+    dataset = crops(Recording(path, 2000, 16000), gain_db=gain_db, num_items=5)
+    assert all(float(crop.abs().max()) <= 1 + 1e-6 for crop in dataset)
+
+
+def test_another_rate_is_refused(ramp: Recording) -> None:
+    with pytest.raises(ConfigError, match="expects 24000 Hz"):
+        crops(ramp, sample_rate=24000)
+
+
+def test_a_file_that_is_shorter_than_its_manifest_says_is_an_error(ramp: Recording) -> None:
+    longer = Recording(ramp.path, 5000, 16000)
+    with pytest.raises(AudioError, match="manifest says 5000"):
+        read_span(longer, start=3000, stop=4500)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "names no recording"), ("{}", "line 1"), ("nonsense", "line 1"), ("[1]", "line 1")],
+)
+def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "m.jsonl").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_manifest(tmp_path / "m.jsonl")
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_manifest(tmp_path / "other.jsonl")
+
+
+def test_manifest_paths_start_at_its_folder(tmp_path: Path) -> None:
+    line = {"audio_filepath": "a/b.flac", "num_samples": 5, "sample_rate": 16000, "more": 1}
+    (tmp_path / "m.jsonl").write_text(json.dumps(line) + "\n")
+    assert read_manifest(tmp_path / "m.jsonl") == [Recording(tmp_path / "a/b.flac", 5, 16000)]
+
+
+@pytest.fixture
+def losses() -> SpectralLoss:
+    return SpectralLoss(sample_rate=16000, windows=(256, 1024), bands=(32, 80))
+
+
+def test_a_waveform_has_no_distance_to_itself(losses: SpectralLoss) -> None:
+    waveform = torch.randn(2, 4000)
+    assert [float(distance) for distance in losses(waveform, waveform)] == [0, 0]
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_factor_of_ten_is_a_distance_of_one(losses: SpectralLoss, factor: float) -> None:
+    waveform = torch.randn(2, 4000) * 0.1
+    for distance in losses(waveform * factor, waveform):
+        assert float(distance) == pytest.approx(1, abs=0.02)
+
+
+def test_gradients_are_finite_in_silence(losses: SpectralLoss) -> None:
+    output = torch.zeros(1, 4000, requires_grad=True)
+    sum(losses(output, torch.randn(1, 4000))).backward()
+    assert output.grad is not None
+    assert bool(torch.isfinite(output.grad).all())
+
+
+def test_saturation_counts_only_what_lies_beyond_two() -> None:
+    assert float(saturation_loss(torch.tensor([[[-2.0, 0.0, 2.0]]]))) == 0
+    assert float(saturation_loss(torch.tensor([[[-5.0, 0.0, 0.0]]]))) == pytest.approx(3)
+
+
+def test_weight_average_warms_up_and_follows_the_formula() -> None:
+    model = build_tiny()
+    average = WeightAverage(model, decay=0.9)
+    name = "decoder.norm.bias"
+    expected = average.weights[name].clone()
+    for step in range(1, 30):
+        with torch.no_grad():
+            model.decoder.norm.bias += 1
+        average.update(model)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.decoder.norm.bias.detach()
+        torch.testing.assert_close(average.weights[name], expected)
+    restored = WeightAverage(model, decay=0.9)
+    restored.load_state_dict(average.state_dict())
+    assert restored.num_updates == 29
+    assert torch.equal(restored.weights[name], average.weights[name])
+    fsq = "quantizer.quantizer.fsq.convention"
+    assert torch.equal(average.weights[fsq], model.state_dict()[fsq])
+
+
+def test_half_written_checkpoints_are_never_loaded(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.steps() == []
+    for name in ("step-00000005", "step-00000010.tmp", "step-7", "other"):
+        (tmp_path / name).mkdir()
+    assert checkpoints.steps() == [5]
+
+    class Broken:
+        def load_state(self, folder: str) -> None:
+            raise RuntimeError(f"size mismatch in {folder}")
+
+    with pytest.raises(CheckpointError, match="was the configuration"):
+        checkpoints.load_newest(Broken())  # type: ignore[arg-type]
+
+
+def test_learning_rate_schedule() -> None:
+    import sys
+
+    from conftest import ROOT
+
+    sys.path.insert(0, str(ROOT / "recipes"))
+    from train_tokenizer import learning_rate_factor
+
+    from fsq_audio.training.config import read_run_config
+
+    overrides = ["--max_steps=1100", "--optimizer.warmup_steps=100"]
+    run = read_run_config(ROOT / "configs" / "tiny_cpu.yaml", overrides)
+    factors = [learning_rate_factor(step, run) for step in range(1101)]
+    assert factors[0] == pytest.approx(0.01)
+    assert max(factors) == factors[100] == 1
+    assert factors[600] == pytest.approx(0.5)
+    assert factors[1100] == pytest.approx(0, abs=1e-9)
+    assert all(math.isfinite(factor) for factor in factors)
