@@ -402,8 +402,8 @@ class AudioWriter:
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
     """A sound file without seeking.
 
-    soundfile seeks to where it already is after each block, which restarts the MP3 decoder (other
-    samples at every seam) and fails at the end of a FLAC of unknown length.
+    soundfile seeks to where it already is after each block, which makes an MP3 decoder land
+    somewhere else (a seam at every block) and fails at the end of a FLAC of unknown length.
     """
 
     def seekable(self) -> bool:
@@ -447,10 +447,14 @@ class _Source:
     def blocks(self, num_samples: int) -> Iterator[_Block]:
         """Yields [n, C] float32, every n but the last `num_samples`, then checks the end."""
         done = 0
-        while True:
+        # One MPEG frame beyond a stated length may be the encoder's padding: consuming it too
+        # leaves the descriptor where anything that follows has been left out.
+        spare = 1152 if self.format == "MP3" and self.length_is_exact else 0
+        while (left := self.num_samples - done) > 0:
             of = "" if self.num_samples > _UNKNOWN_LENGTH else f" of {self.num_samples}"
+            wanted = num_samples if left > num_samples else left + spare
             with _libsndfile_errors(f"{self.path}: damaged or cut short after sample {done}{of}"):
-                block: _Block = self._file.read(num_samples, dtype="float32", always_2d=True)
+                block: _Block = self._file.read(wanted, dtype="float32", always_2d=True)
             if len(block) == 0:
                 break
             _check_finite(block, done, self.path)
@@ -519,7 +523,9 @@ class _Source:
         start = self._after_id3(0)
         head = self._at(start, 64)
         tag = max(head.find(b"Xing"), head.find(b"Info"))
-        if tag < 0 or not head[tag + 7] & 1:  # flags: 1 = number of frames, 2 = number of bytes
+        if tag < 0 or len(head) < tag + 16:
+            return False
+        if not head[tag + 7] & 1:  # flags: 1 = number of frames, 2 = number of bytes
             return False
         stated = int.from_bytes(head[tag + 12 : tag + 16], "big") if head[tag + 7] & 2 else 0
         if stated > self._num_bytes - start:
@@ -627,10 +633,11 @@ def _why_unreadable(path: str | os.PathLike[str], head: bytes, error: Exception)
     kind = next((name for name, is_it in kinds.items() if is_it), None)
     if kind is None and Path(path).suffix.lower() in UNREADABLE_EXTENSIONS:
         kind = Path(path).suffix.lower()
+    what = f"{kind} cannot be read"
     if kind is None:
         reason = getattr(error, "error_string", str(error)).strip(". ")
-        return f"{path}: is not audio in a format that can be read ({reason})"
-    return f"{path}: {kind} cannot be read: convert it first, {_fix_with_ffmpeg(path, 'out.flac')}"
+        what = f"is not audio in a format that can be read ({reason})"
+    return f"{path}: {what}: convert it first, {_fix_with_ffmpeg(path, 'out.flac')}"
 
 
 @contextmanager

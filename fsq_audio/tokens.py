@@ -305,11 +305,12 @@ class AudioTokens:
             TokenError: The file is missing, is none of tokens, or is damaged, cut short, or of a
                 later version.
         """
-        with _naming(path), open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
+        with _naming(path):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait
                 raise TokenError("is a pipe or a device, not a file")
-            return _from_file(file, status.st_size)
+            with open(path, "rb") as file:
+                return _from_file(file, os.fstat(file.fileno()).st_size)
 
     def save_npy(self, path: str | os.PathLike[str]) -> None:
         """Writes plain codes of one recording for NumPy, whole or not at all.
