@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from fsq_audio.config import TokenizerConfig, from_mapping, to_mapping
@@ -128,7 +129,9 @@ def save(
     values = {"model_type": "fsq_audio", **to_mapping(config)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / f"{WEIGHTS_FILE}.tmp", metadata={"format": "pt"})
+        # As bytes: safetensors' own writer makes files that only their owner can read.
+        data = serialize(tensors, metadata={"format": "pt"})
+        (folder / f"{WEIGHTS_FILE}.tmp").write_bytes(data)
         (folder / f"{CONFIG_FILE}.tmp").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             os.replace(folder / f"{name}.tmp", folder / name)

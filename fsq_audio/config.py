@@ -24,12 +24,14 @@ class SpectralFrontEnd:
     Attributes:
         window_length: length of the atoms in samples; it also sets the number of bins.
         subframes: spectra per frame, evenly spaced; the atoms step by hop / subframes.
+        learn_atoms: train the atoms, too, instead of keeping them.
     """
 
     __pydantic_config__ = _STRICT
     name: Literal["spectral"] = "spectral"
     window_length: Positive = 1024
     subframes: Positive = 1
+    learn_atoms: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -48,9 +48,12 @@ class Encoder(nn.Module):
 class SpectralProjection(nn.Module):
     """Short-time spectra by one convolution, compressed magnitudes, a projection.
 
-    The kernels start as windowed Fourier atoms. Phase is dropped: at the rates of a tokenizer it
-    cannot be sent, and magnitudes converge far sooner than raw samples.
+    The kernels are windowed Fourier atoms; with `learn_atoms` they only start as those. Phase is
+    dropped: at the rates of a tokenizer it cannot be sent, and magnitudes converge far sooner than
+    raw samples.
     """
+
+    atoms: Tensor
 
     # Below this power, 80 dB under a full-scale sine, the logarithm flattens out.
     FLOOR = 1e-8
@@ -61,7 +64,14 @@ class SpectralProjection(nn.Module):
         self.subframes = config.subframes
         self.window_length = config.window_length
         self.context = kernel_context(self.window_length - self.step, causal=causal)
-        self.atoms = nn.Parameter(fourier_atoms(self.window_length))
+        atoms = fourier_atoms(self.window_length)
+        # A full-scale sine on a bin's centre has magnitude one. The factor stays outside the
+        # atoms: as small as it would make them, one optimizer step would wipe them out.
+        self.scale = 4 / self.window_length
+        if config.learn_atoms:
+            self.atoms = nn.Parameter(atoms)
+        else:
+            self.register_buffer("atoms", atoms, persistent=False)
         self.project = nn.Linear(self.subframes * (self.window_length // 2 + 1), channels)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -71,7 +81,7 @@ class SpectralProjection(nn.Module):
             frames = waveform.unfold(-1, self.window_length, self.step)
             spectra = F.linear(frames, self.atoms)
             real, imaginary = spectra.chunk(2, dim=-1)
-            power = torch.addcmul(real * real, imaginary, imaginary)
+            power = torch.addcmul(real * real, imaginary, imaginary) * self.scale**2
             # The affine constants centre speech near zero with unit spread.
             features = torch.log(power + self.FLOOR) * 0.25 + 2.5
             batch, _, bins = features.shape
@@ -125,13 +135,9 @@ def build_front_end(config: TokenizerConfig) -> SpectralProjection | ConvDownsam
 
 
 def fourier_atoms(length: int) -> Tensor:
-    """Hann-windowed cosines, then sines: `[2 * (length // 2 + 1), length]` float32.
-
-    Scaled so that a full-scale sine on a bin's centre has magnitude one.
-    """
+    """Hann-windowed cosines, then sines: `[2 * (length // 2 + 1), length]` float32."""
     window = torch.hann_window(length, dtype=torch.float64)
     time = torch.arange(length, dtype=torch.float64) - length / 2
     bins = torch.arange(length // 2 + 1, dtype=torch.float64)
     angles = 2 * math.pi / length * bins[:, None] * time
-    atoms = torch.cat([angles.cos(), angles.sin()]) * window * (2 / window.sum())
-    return atoms.float()
+    return (torch.cat([angles.cos(), angles.sin()]) * window).float()

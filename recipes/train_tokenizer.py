@@ -55,10 +55,13 @@ def train(run: RunConfig, output: Path) -> None:
     valid = read_manifest(run.data.valid)
     valid = valid[:: -(-len(valid) // run.validate_items)]
 
-    # The first batch sets the scale of the scalars that are rounded (pre-bound std 1).
-    with torch.no_grad():
-        first = torch.stack([crops[index] for index in range(32)])
-        model.quantizer.initialize(model.encoder(first))
+    if run.init_from is not None:
+        checkpoint.load_weights(model, checkpoint.find_folder(run.init_from))
+    else:
+        # The first crops set the scale of the scalars that are rounded (pre-bound std 1).
+        with torch.no_grad():
+            first = torch.stack([crops[index] for index in range(min(32, len(crops)))])
+            model.quantizer.initialize(model.encoder(first))
 
     losses = SpectralLoss(
         sample_rate=model.sample_rate, windows=run.loss.mel_windows, bands=run.loss.mel_bands

@@ -63,7 +63,7 @@ def test_atoms_measure_a_full_scale_sine_as_one() -> None:
     length, cycles = 256, 20
     sine = torch.sin(2 * torch.pi * cycles / length * torch.arange(length))
     real, imaginary = (fourier_atoms(length) @ sine).chunk(2)
-    magnitude = torch.hypot(real, imaginary)
+    magnitude = torch.hypot(real, imaginary) * 4 / length
     assert int(magnitude.argmax()) == cycles
     assert float(magnitude[cycles]) == pytest.approx(1, abs=1e-4)
 

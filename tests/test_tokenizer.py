@@ -160,6 +160,8 @@ def test_save_and_load(tiny: AudioTokenizer, speech: Tensor, tmp_path: Path) -> 
     assert loaded.config == tiny.config
     assert torch.equal(loaded.encode(speech).codes, tiny.encode(speech).codes)
     assert not list(tmp_path.glob("*.tmp"))
+    modes = {(tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1, "whoever reads the configuration can read the weights"
 
 
 def test_loading_is_strict(tiny: AudioTokenizer, tmp_path: Path) -> None:

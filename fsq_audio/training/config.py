@@ -99,6 +99,7 @@ class RunConfig:
         data: what is trained on.
         loss: what is minimised.
         optimizer: how.
+        init_from: a saved model (folder, hub id or "default") whose weights the run starts from.
         max_steps: optimizer steps of the whole run.
         batch_size: crops per step and process.
         seed: of weights, crops and noise.
@@ -115,6 +116,7 @@ class RunConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    init_from: str | None = None
     max_steps: Positive = 20000
     batch_size: Positive = 8
     seed: int = 0
