@@ -1,0 +1,255 @@
+"""What can be typed: every option of every verb, without importing what runs them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from fsq_audio import __version__
+
+TOKEN_FORMATS = ("fsq", "npy", "jsonl")
+AUDIO_FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "aiff", "caf", "w64", "rf64")
+
+_INPUTS = """\
+INPUT is a file, a folder (walked; hidden names and OUT itself are left out), a quoted glob pattern,
+or - for a list of paths on standard input (one a line, or NUL between them). What is found in a
+folder or by a pattern keeps its relative path under OUT; a file keeps its name."""
+
+_EXIT_CODES = """\
+exit codes: 0 all done; 1 stopped by an error; 2 wrong usage; 3 done, but some files failed (see
+errors.jsonl in OUT); 130 interrupted: run the same command again to continue."""
+
+
+class UsageError(Exception):
+    """The command line asks for what cannot be; shown with the usage, exit code 2."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; what it returns has `module`, whose `run(arguments)` does the work."""
+    parser = _Parser(
+        prog="fsq-audio",
+        description="Turns speech into discrete tokens and back.",
+        epilog="fsq-audio VERB --help shows the options of a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"fsq-audio {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
+
+    verb = _add_verb(verbs, "tokenize", "turn audio files into tokens")
+    _add_inputs(verb, "audio files")
+    verb.add_argument(
+        "--format",
+        choices=TOKEN_FORMATS,
+        help="fsq: packed, can be decoded (default); npy: plain int32 codes; "
+        "jsonl: plain codes of all files in OUT/tokens.jsonl",
+    )
+    _add_encoding(verb)
+    _add_model(verb)
+    _add_running(verb)
+
+    verb = _add_verb(verbs, "decode", "turn token files back into audio")
+    _add_inputs(verb, ".fsq files")
+    verb.add_argument("--format", choices=AUDIO_FORMATS, help="default: wav")
+    _add_decoding(verb)
+    _add_groups(verb)
+    _add_model(verb)
+    _add_running(verb)
+
+    verb = _add_verb(verbs, "reconstruct", "tokenize and decode in one go, to hear what is kept")
+    _add_inputs(verb, "audio files")
+    verb.add_argument("--format", choices=AUDIO_FORMATS, help="default: wav")
+    _add_decoding(verb)
+    verb.add_argument("--save-tokens", action="store_true", help="write the .fsq files as well")
+    _add_encoding(verb)
+    _add_model(verb)
+    _add_running(verb)
+
+    verb = _add_verb(verbs, "info", "tell what a model or a token file is")
+    verb.add_argument(
+        "paths",
+        nargs="*",
+        default=["default"],
+        metavar="PATH",
+        help='a .fsq file, or a model: folder, hub id, or "default" (the one in the package)',
+    )
+    _add_talking(verb)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: object) -> None:
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+def _add_verb(
+    verbs: argparse._SubParsersAction[_Parser], name: str, summary: str
+) -> argparse.ArgumentParser:
+    has_inputs = name != "info"
+    verb = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary.capitalize() + (f".\n\n{_INPUTS}" if has_inputs else "."),
+        epilog=_EXIT_CODES if has_inputs else None,
+    )
+    verb.set_defaults(module=f"fsq_audio.cli.{name}", parser=verb)
+    return verb
+
+
+def _add_inputs(verb: argparse.ArgumentParser, what: str) -> None:
+    verb.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{what}, folders, patterns, -")
+    group = verb.add_argument_group("inputs and outputs")
+    group.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder, or the very file when its name ends in one of the formats",
+    )
+    group.add_argument(
+        "--filelist", metavar="FILE", help="a list of paths, like - on standard input"
+    )
+    group.add_argument(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="keep every path relative to this folder, whatever way the file was found",
+    )
+    group.add_argument(
+        "--keep-extension",
+        action="store_true",
+        help="name outputs a.wav.fsq instead of a.fsq, where there are both a.wav and a.flac",
+    )
+    group.add_argument(
+        "--if-exists",
+        choices=("skip", "overwrite", "error"),
+        default="skip",
+        help="what to do about outputs that are there (default: skip, which continues a run); "
+        "tokens of another model are never skipped",
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be written, and where"
+    )
+
+
+def _add_encoding(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--channels",
+        choices=("mix", "split"),
+        default="mix",
+        help="mix: the mean of all channels (default); split: each channel, and as many back",
+    )
+    _add_groups(verb)
+
+
+def _add_decoding(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--subtype", help="encoding inside the format, such as PCM_24 or FLOAT")
+    verb.add_argument(
+        "--sample-rate",
+        type=_rate,
+        metavar="N|original",
+        help="of the audio written, in Hz; original: as the recording was, to the sample "
+        "(default: the model's)",
+    )
+
+
+def _add_groups(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--num-groups",
+        type=_positive,
+        metavar="G",
+        help="keep only the first G codes of each frame, for a lower bitrate (default: all)",
+    )
+
+
+def _add_model(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default="default",
+        metavar="PATH_OR_HUB_ID",
+        help='folder, hub id, or "default", the one in the package (default)',
+    )
+    group.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="DEVICE",
+        help="auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps",
+    )
+    group.add_argument(
+        "--num-threads",
+        type=_positive,
+        metavar="N",
+        help="threads of one computation on the CPU (default: torch decides)",
+    )
+
+
+def _add_running(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("running")
+    group.add_argument(
+        "--on-error",
+        choices=("skip", "fail"),
+        default="skip",
+        help="skip: note a file that fails in OUT/errors.jsonl and go on (default); fail: stop",
+    )
+    group.add_argument(
+        "-j",
+        "--num-workers",
+        type=_positive,
+        default=2,
+        metavar="N",
+        help="threads that read ahead and write behind the model (default: 2)",
+    )
+    group.add_argument(
+        "--batch-seconds",
+        type=_seconds,
+        default=300.0,
+        metavar="S",
+        help="audio of one batch, three of which are in memory; a longer file is streamed. "
+        "The tokens do not depend on it (default: 300)",
+    )
+    _add_talking(verb)
+
+
+def _add_talking(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("messages")
+    group.add_argument("--json", action="store_true", help="JSON on standard output, one a line")
+    loudness = group.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more; show where errors arise"
+    )
+    loudness.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
+    return value
+
+
+def _rate(text: str) -> int | str:
+    try:
+        return text if text == "original" else _positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected Hz or original, got {text!r}") from None
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, cuda:N or mps, got {text!r}")
+    return text
