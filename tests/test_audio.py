@@ -282,6 +282,15 @@ def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(AudioError, match="damaged or cut short after sample"):
         load(path, sample_rate=16000)
+    end = 4  # of the metadata blocks, each with a flag for the last and 24 bits of size
+    is_last = False
+    while not is_last:
+        is_last = data[end] >= 128
+        end += 4 + int.from_bytes(data[end + 1 : end + 4], "big")
+    path.write_bytes(data[:end])
+    for read in (read_info, lambda path: load(path, sample_rate=16000)):
+        with pytest.raises(AudioError, match="holds 0 samples"):
+            read(path)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x80000000])

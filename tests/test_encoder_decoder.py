@@ -68,6 +68,21 @@ def test_atoms_measure_a_full_scale_sine_as_one() -> None:
     assert float(magnitude[cycles]) == pytest.approx(1, abs=1e-4)
 
 
+def test_atoms_are_kept_or_at_least_survive_the_first_steps() -> None:
+    kept = SpectralProjection(SpectralFrontEnd(), hop=320, channels=8, causal=False)
+    assert "atoms" not in dict(kept.named_parameters())
+    assert "atoms" not in kept.state_dict()
+    config = SpectralFrontEnd(window_length=256, learn_atoms=True)
+    learnt = SpectralProjection(config, hop=64, channels=8, causal=False)
+    optimizer = torch.optim.Adam(learnt.parameters(), lr=6e-4)
+    for _ in range(20):
+        optimizer.zero_grad()
+        learnt(torch.randn(4, 64 * 20 + sum(learnt.context))).square().mean().backward()
+        optimizer.step()
+    likeness = torch.nn.functional.cosine_similarity(learnt.atoms, fourier_atoms(256), dim=1)
+    assert float(likeness[1:128].min().detach()) > 0.99
+
+
 @pytest.mark.parametrize("level", [1e-4, 1e-2, 0.5])
 def test_spectral_features_follow_the_level(level: float) -> None:
     front_end = SpectralProjection(SpectralFrontEnd(), hop=320, channels=8, causal=False)

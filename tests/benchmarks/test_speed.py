@@ -1,0 +1,173 @@
+"""How fast, beside other codecs: a table, never a pass or fail. README.md has the command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import own_costs
+import pytest
+import soundfile
+import torch
+from conftest import SAMPLES
+from contenders import Contender, Ours, batches, build_peers, resample
+from interleaved import Job, measure
+from speed_table import put, render
+from torch import Tensor
+
+from fsq_audio.tokenizer import AudioTokenizer
+
+RATE = 16000
+NUM_RECORDINGS = 64
+BATCH_SIZE = 16
+THREADS = (1, 2)
+ONE = "one recording of 10 s"
+MANY = f"{NUM_RECORDINGS} recordings of 1 to 4 s"
+
+ROUNDS = int(os.environ.get("FSQ_AUDIO_BENCHMARK_ROUNDS", "5"))
+MODEL = os.environ.get("FSQ_AUDIO_BENCHMARK_MODEL", "default")
+WRITE = os.environ.get("FSQ_AUDIO_BENCHMARK_WRITE", "") == "1"
+
+
+def speech(num_samples: int, *, start: int = 0) -> Tensor:
+    """[S] at 16 kHz: the sample recordings, again and again."""
+    signal = torch.cat([torch.from_numpy(soundfile.read(p, dtype="float32")[0]) for p in SAMPLES])
+    return signal[(torch.arange(num_samples) + start) % len(signal)]
+
+
+def short_recordings(num: int = NUM_RECORDINGS) -> list[Tensor]:
+    """Pieces of 1 to 4 s, always the same, the shortest first."""
+    draw = random.Random(0)
+    sizes = sorted(int(draw.uniform(1, 4) * RATE) for _ in range(num))
+    return [speech(size, start=draw.randrange(10 * RATE)) for size in sizes]
+
+
+def jobs_of(contender: Contender, recordings: Sequence[Tensor]) -> Iterator[Job]:
+    """What one codec does in memory: the long recording alone, the short ones in two ways."""
+    middle = len(recordings) // 2
+    share = contender.share or len(recordings)
+    short = recordings[max(0, middle - share // 2) :][:share]
+    long = [speech(10 * RATE)]
+    for load, way, items, size in (
+        (ONE, "alone", long, 1),
+        (MANY, "one by one", short, 1),
+        (MANY, f"batches of {BATCH_SIZE}", short, BATCH_SIZE),
+    ):
+        fed = batches(items, from_rate=RATE, contender=contender, size=size)
+        codes = [contender.codes(batch) for batch in fed]
+        seconds = sum(len(item) for item in items) / RATE
+        runs = {
+            "encode": lambda fed=fed: [contender.encode(batch) for batch in fed],
+            "decode": lambda codes=codes: [contender.decode(batch) for batch in codes],
+        }
+        for num_threads in THREADS:
+            for direction, run in runs.items():
+                yield Job(contender.name, way, load, direction, seconds, run, num_threads)
+
+
+def file_jobs(ours: Ours, recordings: Sequence[Tensor], folder: Path) -> Iterator[Job]:
+    """What we do from FLAC files to token files, and from those to WAV files."""
+    paths = [folder / f"{number:02}.flac" for number in range(len(recordings))]
+    for path, recording in zip(paths, recordings, strict=True):
+        rate = ours.sample_rate
+        soundfile.write(path, resample(recording, RATE, rate).numpy(), rate)
+    ours.encode_files(paths)
+    seconds = sum(len(recording) for recording in recordings) / RATE
+    runs = {"encode": ours.encode_files, "decode": ours.decode_files}
+    for num_threads in THREADS:
+        for direction, run in runs.items():
+            yield Job(
+                ours.name,
+                "through files",
+                MANY,
+                direction,
+                seconds,
+                lambda run=run: run(paths),
+                num_threads,
+            )
+
+
+def check(contender: Contender) -> None:
+    """What is timed is what it is said to be; also the first, slow call of each model."""
+    (batch,) = batches([speech(RATE)], from_rate=RATE, contender=contender, size=1)
+    made, assumed = contender.encode(batch), contender.codes(batch)
+    if isinstance(assumed, Tensor):
+        assert made.shape == assumed.shape
+    waveform = contender.decode(assumed)
+    assert bool(torch.isfinite(waveform).all())
+    assert abs(waveform.shape[-1] - batch.lengths[0]) < contender.sample_rate // 10
+
+
+def in_turns(jobs: Sequence[Job]) -> list[Job]:
+    """Rivals next to each other: what competes in one ratio is timed in one minute."""
+    return sorted(jobs, key=lambda job: (job.load, job.num_threads, job.direction))
+
+
+def machine() -> str:
+    names = {}
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        names = {key.strip(): value for key, _, value in (line.partition(": ") for line in lines)}
+    name = names.get("model name") or platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[str]:
+    """What one needs to know to repeat, or to believe, the table."""
+    import transformers
+
+    lines = [
+        f"{c.name}: {c.facts}; {sum(p.numel() for p in c.model.parameters()) / 1e6:.1f} M "
+        f"parameters, {c.sample_rate // 1000} kHz"
+        + (f"; of the short recordings, the {c.share} of middle length" if c.share else "")
+        for c in contenders
+    ]
+    (batch,) = batches([speech(10 * RATE)], from_rate=RATE, contender=ours, size=1)
+    codes = ours.codes(batch)
+    for direction, spent in (
+        ("encode", own_costs.shares(lambda: ours.encode(batch))),
+        ("decode", own_costs.shares(lambda: ours.decode(codes))),
+    ):
+        parts = ", ".join(f"{kind} {share:.0%}" for kind, share in spent.items())
+        lines.append(f"Our time to {direction} 10 s, one thread: {parts}.")
+    if not MODEL.endswith(".yaml"):
+        spent = own_costs.seconds(lambda: AudioTokenizer.from_pretrained(MODEL))
+        lines.append(f"Loading the model, after the imports: {spent * 1000:.0f} ms.")
+    for what, arguments in (
+        ("`import fsq_audio` and its `AudioTokenizer`", ["-c", "import fsq_audio.tokenizer"]),
+        ("`fsq-audio --help`", ["-m", "fsq_audio", "--help"]),
+    ):
+        spent = own_costs.seconds(lambda arguments=arguments: own_costs.run_python(*arguments))
+        lines.append(f"{what}, from a fresh interpreter: {spent:.2f} s.")
+    lines.append(
+        f"{machine()}; load average when it began {load:.2f}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}; float32, eager."
+    )
+    return lines
+
+
+@pytest.mark.benchmark
+def test_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    load = os.getloadavg()[0]
+
+    def tell(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)
+
+    ours = Ours(MODEL)
+    contenders: list[Contender] = [ours, *build_peers()]
+    for contender in contenders:
+        check(contender)
+    recordings = short_recordings()
+    jobs = [job for contender in contenders for job in jobs_of(contender, recordings)]
+    jobs += file_jobs(ours, recordings, tmp_path)
+    timings = measure(in_turns(jobs), rounds=ROUNDS, tell=tell)
+    assert all(len(timing.speeds) == ROUNDS for timing in timings)
+    table = render(timings, own=ours.name, facts=facts(ours, contenders, load=load))
+    tell(f"\n{table}\n")
+    if WRITE:
+        put(Path(__file__).with_name("README.md"), table)
