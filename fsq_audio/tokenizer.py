@@ -70,7 +70,7 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         return cls(config)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls, source: str | Path = "default", *, revision: str | None = None
     ) -> AudioTokenizer:
         """A trained tokenizer, in evaluation mode.
