@@ -315,7 +315,7 @@ def test_an_interrupted_run_says_so_and_is_continued(
     while process.poll() is None and not list(out.glob("*.fsq")):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert said == "fsq-audio: interrupted: run the same command to continue\n"
     names = listing(out)
