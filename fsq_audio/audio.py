@@ -657,11 +657,9 @@ def _os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def _libsndfile_errors(sentence: str) -> Iterator[None]:
-    """Turns libsndfile's refusal into one sentence; soundfile only asserts that all was written."""
+    """Turns libsndfile's refusal into one sentence."""
     try:
         yield
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).strip(". ")
         raise AudioError(f"{sentence} ({reason})") from error
-    except AssertionError as error:
-        raise AudioError(f"{sentence} (the disk may be full)") from error

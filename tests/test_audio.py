@@ -467,6 +467,7 @@ MP4 = b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(100)
         ("speech.wma", bytes(100), r"\.wma cannot be read: convert it first"),
         ("a b.m4a", MP4, r"`ffmpeg -i '\S*a b.m4a' out.flac`"),
     ],
+    ids=lambda value: f"{len(value)}-bytes" if isinstance(value, bytes) else value,
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     path = tmp_path / name
@@ -698,7 +699,10 @@ def test_more_than_a_wav_can_state_is_an_error(
             lambda f: save(f / "none" / "x.wav", torch.zeros(1, 5), sample_rate=16000),
             "there is no folder",
         ),
-        (lambda f: save(f / "folder.wav", torch.zeros(1, 5), sample_rate=16000), "is a folder"),
+        (
+            lambda f: save(f / "folder.wav", torch.zeros(1, 5), sample_rate=16000),
+            "is a folder, so no audio file can take its place",
+        ),
         (
             lambda f: AudioWriter(f / "x.wav", sample_rate=16000, num_samples=0),
             "num_samples must be >= 1",
