@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fsq_audio.config import ISTFTHead, TokenizerConfig, TransposedHead
-from fsq_audio.layers import Context, ResidualUnit, Trunk, kernel_context
+from fsq_audio.layers import Context, ResidualUnit, Trunk, kernel_context, leaky
 
 
 class Decoder(nn.Module):
@@ -130,13 +129,15 @@ class ConvUpsampler(nn.Module):
         y = self.project(x).transpose(1, 2)
         for layer in self.layers:
             y = layer(y)
-        return self.excess.crop(self.last(F.elu(y))).squeeze(1).float()
+        return self.excess.crop(self.last(leaky(y))).squeeze(1).float()
 
 
 class Upsample(nn.Module):
     """A transposed convolution of kernel `2 * stride`, kept where both its inputs exist.
 
-    Causal, frame t gives the samples of frames t - 1 and t; otherwise it is centred.
+    Causal, frame t gives the samples of frames t - 1 and t; otherwise it is centred. Computed as a
+    matrix product and the sum of two halves, in a fixed order: torch's own transposed convolution
+    adds up in another order with another number of threads, and samples would differ.
     `[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`.
     """
 
@@ -145,14 +146,16 @@ class Upsample(nn.Module):
         self.stride = stride
         self.neighbours = Context(1, 0) if causal else Context(1, 1)
         self.offset = 0 if causal else stride // 2
-        self.conv = nn.ConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)
+        self.taps = nn.Linear(channels, 2 * stride * (channels // 2), bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`."""
-        start = self.neighbours.left * self.stride + self.offset
-        stop = start + (x.shape[-1] - sum(self.neighbours)) * self.stride
-        y: Tensor = self.conv(F.elu(x))
-        return y[..., start:stop]
+        batch, channels, num_frames = x.shape
+        taps: Tensor = self.taps(leaky(x).transpose(1, 2))
+        first, second = taps.view(batch, num_frames, 2, self.stride * (channels // 2)).unbind(2)
+        y = (first[:, 1:] + second[:, :-1]).reshape(batch, -1, channels // 2)
+        num_samples = (num_frames - sum(self.neighbours)) * self.stride
+        return y[:, self.offset : self.offset + num_samples].transpose(1, 2)
 
     def input_context(self, needed: Context) -> Context:
         """Frames to ask for, so that at least `needed` samples of context come out."""

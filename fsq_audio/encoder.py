@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsq_audio.config import ConvFrontEnd, SpectralFrontEnd, TokenizerConfig
-from fsq_audio.layers import Context, ResidualUnit, Trunk, kernel_context
+from fsq_audio.layers import SLOPE, Context, ResidualUnit, Trunk, kernel_context, leaky
 
 
 class Encoder(nn.Module):
@@ -104,7 +104,7 @@ class ConvDownsampler(nn.Module):
                 unit = ResidualUnit(width, dilation=dilation, causal=causal)
                 self.layers.append(unit)
                 contexts.append((1, unit.context))
-            self.layers.append(nn.Sequential(nn.ELU(), _strided(width, stride)))
+            self.layers.append(nn.Sequential(nn.LeakyReLU(SLOPE), _strided(width, stride)))
             contexts.append((stride, kernel_context(stride, causal=causal)))
             width *= 2
         self.project = nn.Linear(width, channels)
@@ -116,7 +116,7 @@ class ConvDownsampler(nn.Module):
         x = waveform.unsqueeze(1)
         for layer in self.layers:
             x = layer(x)
-        projected: Tensor = self.project(F.elu(x).transpose(1, 2))
+        projected: Tensor = self.project(leaky(x).transpose(1, 2))
         return projected.transpose(1, 2)
 
 

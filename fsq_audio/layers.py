@@ -117,6 +117,16 @@ class Trunk(nn.Module):
         return x
 
 
+# Of the leaky units on samples. Unlike ELU it needs no exponential, whose last bit depends on how
+# torch shares out the elements of a strided tensor among its threads.
+SLOPE = 0.1
+
+
+def leaky(x: Tensor) -> Tensor:
+    """The activation of the layers that run at the sample rate; any shape."""
+    return F.leaky_relu(x, SLOPE)
+
+
 class ResidualUnit(nn.Module):
     """A dilated residual unit on samples (Zeghidour et al. 2021; Kumar et al. 2023).
 
@@ -127,9 +137,11 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.context = kernel_context(6 * dilation, causal=causal)
         self.dilated = nn.Conv1d(channels, channels, 7, dilation=dilation)
-        self.pointwise = nn.Conv1d(channels, channels, 1)
+        # Not a convolution of kernel 1: for that, torch takes another kernel when there is only one
+        # thread, and samples would depend on the number of threads.
+        self.pointwise = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, S]` -> `[B, C, S - 6 * dilation]`."""
-        y: Tensor = self.pointwise(F.elu(self.dilated(F.elu(x))))
-        return self.context.crop(x) + y
+        y: Tensor = self.pointwise(leaky(self.dilated(leaky(x))).transpose(1, 2))
+        return self.context.crop(x) + y.transpose(1, 2)
