@@ -115,11 +115,9 @@ def count_differences(path: Path, period: int) -> tuple[int, int]:
     wrong_samples = 0
     with soundfile.SoundFile(decoded(path)) as file:
         file.seek(2 * period)
-        second = None
-        for _ in range(2, num_periods - 2):
-            samples = torch.from_numpy(file.read(period, dtype="float32"))
-            second = samples if second is None else second
-            wrong_samples += int((samples != second).sum())
+        expected = file.read(period, dtype="int16")
+        for _ in range(3, num_periods - 2):
+            wrong_samples += int((file.read(period, dtype="int16") != expected).sum())
     return wrong_codes, wrong_samples
 
 
@@ -138,7 +136,7 @@ def test_memory_does_not_grow_with_length(tiny: AudioTokenizer, tmp_path: Path) 
         before, after = in_own_process(str(tmp_path / "model"), [short, long])
         # 18 minutes more are 66 MiB of samples; their codes, in all the copies that are made,
         # are a few.
-        assert after.peak - before.peak < 16 * MEBIBYTE
+        assert after.peak - before.peak < 32 * MEBIBYTE
 
         tokens = AudioTokens.load(long.with_suffix(".fsq"))
         waveform = audio.load(long, sample_rate=16000)

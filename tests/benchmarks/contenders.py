@@ -30,21 +30,27 @@ class Batch:
 
 
 class Contender(Protocol):
-    """A codec: waveforms to codes and back.
+    """A codec: waveforms to codes and back."""
 
-    Attributes:
-        name: in the table.
-        facts: what exactly it is.
-        model: the network.
-        sample_rate: in Hz.
-        share: on how many recordings of the folder its speed is measured; None for all.
-    """
+    @property
+    def name(self) -> str:
+        """In the table."""
 
-    name: str
-    facts: str
-    model: nn.Module
-    sample_rate: int
-    share: int | None
+    @property
+    def facts(self) -> str:
+        """What exactly it is."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+
+    @property
+    def share(self) -> int | None:
+        """On how many recordings of the folder its speed is measured; None for all."""
 
     def encode(self, batch: Batch) -> Any:
         """Makes codes."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import own_costs
 import pytest
@@ -45,6 +47,11 @@ def short_recordings(num: int = NUM_RECORDINGS) -> list[Tensor]:
     return [speech(size, start=draw.randrange(10 * RATE)) for size in sizes]
 
 
+def for_each(function: Callable[[Any], object], values: Iterable[Any]) -> None:
+    for value in values:
+        function(value)
+
+
 def jobs_of(contender: Contender, recordings: Sequence[Tensor]) -> Iterator[Job]:
     """What one codec does in memory: the long recording alone, the short ones in two ways."""
     middle = len(recordings) // 2
@@ -60,8 +67,8 @@ def jobs_of(contender: Contender, recordings: Sequence[Tensor]) -> Iterator[Job]
         codes = [contender.codes(batch) for batch in fed]
         seconds = sum(len(item) for item in items) / RATE
         runs = {
-            "encode": lambda fed=fed: [contender.encode(batch) for batch in fed],
-            "decode": lambda codes=codes: [contender.decode(batch) for batch in codes],
+            "encode": partial(for_each, contender.encode, fed),
+            "decode": partial(for_each, contender.decode, codes),
         }
         for num_threads in THREADS:
             for direction, run in runs.items():
@@ -85,7 +92,7 @@ def file_jobs(ours: Ours, recordings: Sequence[Tensor], folder: Path) -> Iterato
                 MANY,
                 direction,
                 seconds,
-                lambda run=run: run(paths),
+                partial(run, paths),
                 num_threads,
             )
 
@@ -103,7 +110,9 @@ def check(contender: Contender) -> None:
 
 def in_turns(jobs: Sequence[Job]) -> list[Job]:
     """Rivals next to each other: what competes in one ratio is timed in one minute."""
-    return sorted(jobs, key=lambda job: (job.load, job.num_threads, job.direction))
+    return sorted(
+        jobs, key=lambda job: (job.load != ONE, job.num_threads, job.direction == "decode")
+    )
 
 
 def machine() -> str:
@@ -134,14 +143,14 @@ def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[s
         parts = ", ".join(f"{kind} {share:.0%}" for kind, share in spent.items())
         lines.append(f"Our time to {direction} 10 s, one thread: {parts}.")
     if not MODEL.endswith(".yaml"):
-        spent = own_costs.seconds(lambda: AudioTokenizer.from_pretrained(MODEL))
-        lines.append(f"Loading the model, after the imports: {spent * 1000:.0f} ms.")
+        cost = own_costs.seconds(lambda: AudioTokenizer.from_pretrained(MODEL))
+        lines.append(f"Loading the model, after the imports: {cost * 1000:.0f} ms.")
     for what, arguments in (
         ("`import fsq_audio` and its `AudioTokenizer`", ["-c", "import fsq_audio.tokenizer"]),
         ("`fsq-audio --help`", ["-m", "fsq_audio", "--help"]),
     ):
-        spent = own_costs.seconds(lambda arguments=arguments: own_costs.run_python(*arguments))
-        lines.append(f"{what}, from a fresh interpreter: {spent:.2f} s.")
+        cost = own_costs.seconds(partial(own_costs.run_python, *arguments))
+        lines.append(f"{what}, from a fresh interpreter: {cost:.2f} s.")
     lines.append(
         f"{machine()}; load average when it began {load:.2f}; Python {platform.python_version()}, "
         f"torch {torch.__version__}, transformers {transformers.__version__}; float32, eager."
@@ -163,8 +172,8 @@ def test_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for contender in contenders:
         check(contender)
     recordings = short_recordings()
-    jobs = [job for contender in contenders for job in jobs_of(contender, recordings)]
-    jobs += file_jobs(ours, recordings, tmp_path)
+    jobs = [*jobs_of(ours, recordings), *file_jobs(ours, recordings, tmp_path)]
+    jobs += [job for peer in contenders[1:] for job in jobs_of(peer, recordings)]
     timings = measure(in_turns(jobs), rounds=ROUNDS, tell=tell)
     assert all(len(timing.speeds) == ROUNDS for timing in timings)
     table = render(timings, own=ours.name, facts=facts(ours, contenders, load=load))
