@@ -19,7 +19,7 @@ def read_version() -> str:
     return match.group(1)
 
 
-# Lower bounds are the oldest releases that the tests pass with; nothing is capped.
+# Lower bounds: an early state of the tests passed with these releases; nothing is capped.
 INSTALL_REQUIRES = [
     "accelerate>=1.0",
     "huggingface_hub>=0.25",

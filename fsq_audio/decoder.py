@@ -136,8 +136,8 @@ class Upsample(nn.Module):
     """A transposed convolution of kernel `2 * stride`, kept where both its inputs exist.
 
     Causal, frame t gives the samples of frames t - 1 and t; otherwise it is centred. Computed as a
-    matrix product and the sum of two halves, in a fixed order: torch's own transposed convolution
-    adds up in another order with another number of threads, and samples would differ.
+    matrix product and the sum of two halves, in a fixed order: of torch's own transposed
+    convolution, some shapes give other bits with one thread than with two.
     `[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`.
     """
 

@@ -117,8 +117,8 @@ class Trunk(nn.Module):
         return x
 
 
-# Of the leaky units on samples. Unlike ELU it needs no exponential, whose last bit depends on how
-# torch shares out the elements of a strided tensor among its threads.
+# Of the leaky units on samples. With ELU in their place, samples differed between one thread and two
+# (tests/test_exactness.py); which part of ELU does that was not isolated.
 SLOPE = 0.1
 
 
@@ -137,8 +137,8 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.context = kernel_context(6 * dilation, causal=causal)
         self.dilated = nn.Conv1d(channels, channels, 7, dilation=dilation)
-        # Not a convolution of kernel 1: for that, torch takes another kernel when there is only one
-        # thread, and samples would depend on the number of threads.
+        # Not a convolution of kernel 1: of those, most shapes give other bits with one thread than
+        # with two.
         self.pointwise = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:

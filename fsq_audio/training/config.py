@@ -49,8 +49,8 @@ class LossConfig:
         mel: weight of the mean absolute difference of log10 mel spectra.
         stft: weight of the mean absolute difference of log10 magnitudes.
         saturation: weight of the mean squared excess of the scalars beyond +-2, where a bounded
-            scalar hardly moves and hardly learns. Without it, the first hundred steps drive most
-            scalars there, and most codes are never used.
+            scalar hardly moves and hardly learns. Without it, the first two hundred steps drive
+            most scalars there.
     """
 
     __pydantic_config__ = _STRICT
