@@ -117,8 +117,8 @@ class Trunk(nn.Module):
         return x
 
 
-# Of the leaky units on samples. With ELU in their place, samples differed between one thread and two
-# (tests/test_exactness.py); which part of ELU does that was not isolated.
+# Of the leaky units on samples. With ELU in their place, samples differed between one thread and
+# two (tests/test_exactness.py); which part of ELU does that was not isolated.
 SLOPE = 0.1
 
 
