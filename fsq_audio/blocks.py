@@ -22,14 +22,18 @@ Key = TypeVar("Key")
 
 # Frames in a full window: long enough that context costs little, short enough for the caches.
 WINDOW_FRAMES = 512
-# The ladder's step: an item pays for less than this many frames beyond its own.
-RUNG_FRAMES = 32
+# The ladder's finest step, and the rungs between a power of two and the next: an item pays for
+# less than four frames, or an eighth of its own, beyond what it has.
+RUNG_FRAMES = 4
+RUNGS_PER_OCTAVE = 8
 
 
 def rung(num_frames: int) -> int:
     """Frames of the window that holds the last `num_frames` (1 to WINDOW_FRAMES) of an item."""
     assert 0 < num_frames <= WINDOW_FRAMES
-    return -(-num_frames // RUNG_FRAMES) * RUNG_FRAMES
+    octave = 1 << (num_frames - 1).bit_length()  # the power of two at or above
+    step = max(octave // 2 // RUNGS_PER_OCTAVE, RUNG_FRAMES)
+    return -(-num_frames // step) * step
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,19 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpectralFrontEnd:
-    """Windowed Fourier atoms at the hop, compressed magnitudes, a projection.
+    """Log-mel spectra at the hop, and a projection.
 
     Attributes:
-        window_length: length of the atoms in samples; it also sets the number of bins.
-        subframes: spectra per frame, evenly spaced; the atoms step by hop / subframes.
-        learn_atoms: train the atoms, too, instead of keeping them.
+        window_length: length of the Hann window in samples; it also sets the number of bins.
+        subframes: spectra per frame, evenly spaced; the windows step by hop / subframes.
+        bands: mel bands of a spectrum; null keeps every bin.
     """
 
     __pydantic_config__ = _STRICT
     name: Literal["spectral"] = "spectral"
     window_length: Positive = 1024
     subframes: Positive = 1
-    learn_atoms: bool = False
+    bands: Positive | None = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsq_audio.config import ConvFrontEnd, SpectralFrontEnd, TokenizerConfig
+from fsq_audio.errors import ConfigError
 from fsq_audio.layers import SLOPE, Context, ResidualUnit, Trunk, kernel_context, leaky
 
 
@@ -46,46 +47,59 @@ class Encoder(nn.Module):
 
 
 class SpectralProjection(nn.Module):
-    """Short-time spectra by one convolution, compressed magnitudes, a projection.
+    """Short-time spectra, mel bands, their logarithm, a projection.
 
-    The kernels are windowed Fourier atoms; with `learn_atoms` they only start as those. Phase is
-    dropped: at the rates of a tokenizer it cannot be sent, and magnitudes converge far sooner than
-    raw samples.
+    Phase is dropped: at the rates of a tokenizer it cannot be sent, and magnitudes converge far
+    sooner than raw samples. So is what mel bands drop: single harmonics, by which a small training
+    set tells its speakers apart.
     """
 
-    atoms: Tensor
+    window: Tensor
+    filters: Tensor
 
     # Below this power, 80 dB under a full-scale sine, the logarithm flattens out.
     FLOOR = 1e-8
 
-    def __init__(self, config: SpectralFrontEnd, *, hop: int, channels: int, causal: bool) -> None:
+    def __init__(
+        self,
+        config: SpectralFrontEnd,
+        *,
+        sample_rate: int,
+        hop: int,
+        channels: int,
+        causal: bool,
+    ) -> None:
         super().__init__()
         self.step = hop // config.subframes
         self.subframes = config.subframes
         self.window_length = config.window_length
         self.context = kernel_context(self.window_length - self.step, causal=causal)
-        atoms = fourier_atoms(self.window_length)
-        # A full-scale sine on a bin's centre has magnitude one. The factor stays outside the
-        # atoms: as small as it would make them, one optimizer step would wipe them out.
-        self.scale = 4 / self.window_length
-        if config.learn_atoms:
-            self.atoms = nn.Parameter(atoms)
-        else:
-            self.register_buffer("atoms", atoms, persistent=False)
-        self.project = nn.Linear(self.subframes * (self.window_length // 2 + 1), channels)
+        # A full-scale sine on a bin's centre has magnitude one.
+        window = torch.hann_window(self.window_length, dtype=torch.float64)
+        self.register_buffer("window", (window * (2 / window.sum())).float(), persistent=False)
+        features = self.window_length // 2 + 1
+        self.mel = config.bands is not None
+        if config.bands is not None:
+            features = config.bands
+            filters = mel_filters(
+                sample_rate=sample_rate, window_length=self.window_length, bands=features
+            )
+            self.register_buffer("filters", filters, persistent=False)
+        self.project = nn.Linear(self.subframes * features, channels)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """`[B, context.left + T * hop + context.right]` -> `[B, C, T]`."""
         # Weak high partials would drown in the rounding of bfloat16 sums.
         with torch.autocast(waveform.device.type, enabled=False):
-            frames = waveform.unfold(-1, self.window_length, self.step)
-            spectra = F.linear(frames, self.atoms)
-            real, imaginary = spectra.chunk(2, dim=-1)
-            power = torch.addcmul(real * real, imaginary, imaginary) * self.scale**2
+            frames = waveform.unfold(-1, self.window_length, self.step) * self.window
+            spectra = torch.view_as_real(torch.fft.rfft(frames))
+            power = spectra.square().sum(-1)
+            if self.mel:
+                power = F.linear(power, self.filters)
             # The affine constants centre speech near zero with unit spread.
             features = torch.log(power + self.FLOOR) * 0.25 + 2.5
-            batch, _, bins = features.shape
-        stacked = features.reshape(batch, -1, self.subframes * bins)
+            batch, _, width = features.shape
+        stacked = features.reshape(batch, -1, self.subframes * width)
         projected: Tensor = self.project(stacked)
         return projected.transpose(1, 2)
 
@@ -130,14 +144,44 @@ def build_front_end(config: TokenizerConfig) -> SpectralProjection | ConvDownsam
     if isinstance(front_end, ConvFrontEnd):
         return ConvDownsampler(front_end, channels=channels, causal=config.causal)
     return SpectralProjection(
-        front_end, hop=config.hop_length, channels=channels, causal=config.causal
+        front_end,
+        sample_rate=config.sample_rate,
+        hop=config.hop_length,
+        channels=channels,
+        causal=config.causal,
     )
 
 
-def fourier_atoms(length: int) -> Tensor:
-    """Hann-windowed cosines, then sines: `[2 * (length // 2 + 1), length]` float32."""
-    window = torch.hann_window(length, dtype=torch.float64)
-    time = torch.arange(length, dtype=torch.float64) - length / 2
-    bins = torch.arange(length // 2 + 1, dtype=torch.float64)
-    angles = 2 * math.pi / length * bins[:, None] * time
-    return (torch.cat([angles.cos(), angles.sin()]) * window).float()
+def mel_filters(*, sample_rate: int, window_length: int, bands: int) -> Tensor:
+    """Triangular filters on Slaney's mel scale, from 0 Hz to half the sample rate.
+
+    The shapes of `librosa.filters.mel`, whose import alone would double the start-up time. Rows sum
+    to one: a band's value is a mean power, whatever its width.
+
+    Args:
+        sample_rate: of the waveform, in Hz.
+        window_length: of the spectra, in samples.
+        bands: number of filters.
+
+    Returns:
+        `[bands, window_length // 2 + 1]` float32.
+
+    Raises:
+        ConfigError: so many bands that one of them holds no bin.
+    """
+    # Linear below 1000 Hz, where 15 mel are reached; 27 mel for each factor of 6.4 above.
+    top = sample_rate / 2
+    top_mel = 3 * top / 200 if top < 1000 else 15 + 27 * math.log(top / 1000) / math.log(6.4)
+    mels = torch.linspace(0, top_mel, bands + 2, dtype=torch.float64)
+    edges = torch.where(mels < 15, 200 / 3 * mels, 1000 * 6.4 ** ((mels - 15) / 27))
+    bins = torch.arange(window_length // 2 + 1, dtype=torch.float64) * sample_rate / window_length
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    totals = filters.sum(1, keepdim=True)
+    if not bool((totals > 0).all()):
+        raise ConfigError(
+            f"{bands} mel bands are too many for a window of {window_length} samples at "
+            f"{sample_rate} Hz: some hold no bin; take fewer bands or a longer window"
+        )
+    return (filters / totals).float()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,10 @@ def train(run: RunConfig, output: Path) -> None:
     accelerator = Accelerator(
         mixed_precision=run.precision, log_with="tensorboard", project_dir=str(output)
     )
+    if accelerator.device.type == "cpu" and torch.get_num_threads() == 1:
+        # `accelerate launch` gives a process one thread unless it is told otherwise.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max((cores or 1) // accelerator.num_processes, 1))
     set_seed(run.seed)
     model = AudioTokenizer.from_config(run.tokenizer)
     context = model.encoder.context
@@ -49,6 +54,7 @@ def train(run: RunConfig, output: Path) -> None:
         crop_samples=run.data.crop_frames * model.hop_length,
         context=context,
         gain_db=run.data.gain_db,
+        speed=run.data.speed,
         seed=run.seed,
         num_items=run.max_steps * batch_size,
     )

@@ -17,7 +17,7 @@ SAMPLES = sorted((ROOT / "egs" / "samples").glob("*.flac"))
 
 TRUNK = {"channels": 32, "num_blocks": 2, "expansion": 2, "kernel_size": 5}
 GROUPS = {"name": "group_fsq", "levels": [8, 5, 5, 5], "num_groups": 2}
-SPECTRAL = {"name": "spectral", "window_length": 512, "subframes": 2}
+SPECTRAL = {"name": "spectral", "window_length": 512, "subframes": 2, "bands": 40}
 CONV = {"name": "conv", "strides": [4, 5, 4, 4], "base_channels": 4}
 ISTFT = {"name": "istft", "window_length": 640, "subframes": 2}
 TRANSPOSED = {"name": "transposed", "strides": [4, 4, 5, 4], "base_channels": 4}

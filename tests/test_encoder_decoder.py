@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import librosa
 import numpy as np
 import pytest
 import torch
 
 from fsq_audio.config import ISTFTHead, SpectralFrontEnd
 from fsq_audio.decoder import InverseSTFT, overlap_add, synthesis_window
-from fsq_audio.encoder import SpectralProjection, fourier_atoms
+from fsq_audio.encoder import SpectralProjection, mel_filters
+from fsq_audio.errors import ConfigError
 from fsq_audio.tokenizer import AudioTokenizer
 
 
@@ -59,33 +61,39 @@ def test_gradients_reach_every_weight(any_tiny: AudioTokenizer) -> None:
     assert without == []
 
 
-def test_atoms_measure_a_full_scale_sine_as_one() -> None:
-    length, cycles = 256, 20
-    sine = torch.sin(2 * torch.pi * cycles / length * torch.arange(length))
-    real, imaginary = (fourier_atoms(length) @ sine).chunk(2)
-    magnitude = torch.hypot(real, imaginary) * 4 / length
-    assert int(magnitude.argmax()) == cycles
-    assert float(magnitude[cycles]) == pytest.approx(1, abs=1e-4)
+def test_a_full_scale_sine_has_power_one_in_its_bin() -> None:
+    config = SpectralFrontEnd(window_length=256, bands=None)
+    front_end = SpectralProjection(config, sample_rate=16000, hop=64, channels=129, causal=False)
+    with torch.no_grad():
+        front_end.project.weight.copy_(torch.eye(129))
+        front_end.project.bias.zero_()
+    sine = torch.sin(2 * torch.pi * 20 / 256 * torch.arange(64 * 9 + sum(front_end.context)))
+    power = torch.exp((front_end(sine[None])[0] - 2.5) / 0.25)
+    assert power.argmax(0).tolist() == [20] * 9
+    torch.testing.assert_close(power[20], torch.ones(9), rtol=1e-4, atol=0)
+    assert float(power[30:].max()) < 1e-6
 
 
-def test_atoms_are_kept_or_at_least_survive_the_first_steps() -> None:
-    kept = SpectralProjection(SpectralFrontEnd(), hop=320, channels=8, causal=False)
-    assert "atoms" not in dict(kept.named_parameters())
-    assert "atoms" not in kept.state_dict()
-    config = SpectralFrontEnd(window_length=256, learn_atoms=True)
-    learnt = SpectralProjection(config, hop=64, channels=8, causal=False)
-    optimizer = torch.optim.Adam(learnt.parameters(), lr=6e-4)
-    for _ in range(20):
-        optimizer.zero_grad()
-        learnt(torch.randn(4, 64 * 20 + sum(learnt.context))).square().mean().backward()
-        optimizer.step()
-    likeness = torch.nn.functional.cosine_similarity(learnt.atoms, fourier_atoms(256), dim=1)
-    assert float(likeness[1:128].min().detach()) > 0.99
+@pytest.mark.parametrize(
+    ("rate", "length", "bands"), [(16000, 1024, 100), (16000, 256, 40), (24000, 2048, 128)]
+)
+def test_mel_filters_have_the_shapes_of_librosa(rate: int, length: int, bands: int) -> None:
+    filters = mel_filters(sample_rate=rate, window_length=length, bands=bands)
+    theirs = librosa.filters.mel(sr=rate, n_fft=length, n_mels=bands)
+    expected = torch.from_numpy(theirs / theirs.sum(axis=1, keepdims=True))
+    torch.testing.assert_close(filters, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_more_bands_than_bins_are_refused() -> None:
+    with pytest.raises(ConfigError, match="200 mel bands are too many for a window of 256"):
+        mel_filters(sample_rate=16000, window_length=256, bands=200)
 
 
 @pytest.mark.parametrize("level", [1e-4, 1e-2, 0.5])
 def test_spectral_features_follow_the_level(level: float) -> None:
-    front_end = SpectralProjection(SpectralFrontEnd(), hop=320, channels=8, causal=False)
+    front_end = SpectralProjection(
+        SpectralFrontEnd(), sample_rate=16000, hop=320, channels=8, causal=False
+    )
     time = torch.arange(10 * 320 + sum(front_end.context)) / 16000
     quiet = front_end(level * torch.sin(2 * torch.pi * 500 * time)[None])
     loud = front_end(2 * level * torch.sin(2 * torch.pi * 500 * time)[None])

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fsq_audio.blocks import RUNG_FRAMES, WINDOW_FRAMES, cut_windows, run_blocks, rung
+from fsq_audio.blocks import (
+    RUNG_FRAMES,
+    RUNGS_PER_OCTAVE,
+    WINDOW_FRAMES,
+    cut_windows,
+    run_blocks,
+    rung,
+)
 from fsq_audio.layers import Context
 from fsq_audio.tokenizer import AudioTokenizer
 
@@ -137,12 +144,13 @@ def test_windows_tile_a_signal(length: int, hop: int, data: st.DataObject) -> No
 
 
 def test_ladder() -> None:
-    assert [rung(n) for n in (1, RUNG_FRAMES, RUNG_FRAMES + 1, WINDOW_FRAMES)] == [
-        RUNG_FRAMES,
-        RUNG_FRAMES,
-        2 * RUNG_FRAMES,
-        WINDOW_FRAMES,
-    ]
+    rungs = [rung(n) for n in range(1, WINDOW_FRAMES + 1)]
+    assert rungs == sorted(rungs)
+    assert rungs[-1] == WINDOW_FRAMES
+    for num_frames, frames in enumerate(rungs, start=1):
+        assert rung(frames) == frames
+        assert 0 <= frames - num_frames < max(RUNG_FRAMES, num_frames / RUNGS_PER_OCTAVE)
+    assert len(set(rungs)) == 16 + 3 * RUNGS_PER_OCTAVE
 
 
 def test_calls_are_filled_up_and_results_find_their_windows() -> None:

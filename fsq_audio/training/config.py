@@ -28,6 +28,8 @@ class DataConfig:
         valid: manifest of the validation recordings.
         crop_frames: frames per training example.
         gain_db: each crop's level is changed by up to this much, up or down, in decibels.
+        speed: each crop is played up to this fraction faster or slower, pitch and formants with it:
+            a few voices sound like more.
         num_workers: loader processes.
     """
 
@@ -36,6 +38,7 @@ class DataConfig:
     valid: str
     crop_frames: Positive = 64
     gain_db: Weight = 6.0
+    speed: Annotated[float, Field(ge=0, lt=1)] = 0.0
     num_workers: Annotated[int, Field(ge=0)] = 1
 
 
@@ -103,7 +106,8 @@ class RunConfig:
         max_steps: optimizer steps of the whole run.
         batch_size: crops per step and process.
         seed: of weights, crops and noise.
-        precision: "bf16" computes matrix products in bfloat16; the quantizer stays in float32.
+        precision: "bf16" computes matrix products in bfloat16; the quantizer stays in float32. For
+            GPUs, and CPUs with instructions for it; others become several times slower.
         validate_every: steps between validations.
         validate_items: recordings that a validation reads.
         save_every: steps between checkpoints.
@@ -120,7 +124,7 @@ class RunConfig:
     max_steps: Positive = 20000
     batch_size: Positive = 8
     seed: int = 0
-    precision: Literal["no", "bf16"] = "bf16"
+    precision: Literal["no", "bf16"] = "no"
     validate_every: Positive = 1000
     validate_items: Positive = 16
     save_every: Positive = 500

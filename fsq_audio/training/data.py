@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from fsq_audio.errors import AudioError, ConfigError
@@ -75,6 +77,7 @@ class CropDataset(Dataset[Tensor]):
         crop_samples: length of a crop.
         context: samples to read around a crop; zeros stand beyond a recording's ends.
         gain_db: the level changes by up to this many decibels, never beyond full scale.
+        speed: the playing speed changes by up to this factor minus one, up or down.
         seed: of all choices.
         num_items: length of the dataset.
     """
@@ -87,6 +90,7 @@ class CropDataset(Dataset[Tensor]):
         crop_samples: int,
         context: Context,
         gain_db: float,
+        speed: float,
         seed: int,
         num_items: int,
     ) -> None:
@@ -100,6 +104,7 @@ class CropDataset(Dataset[Tensor]):
         self.crop_samples = crop_samples
         self.context = context
         self.gain_db = gain_db
+        self.speed = speed
         self.seed = seed
         self.num_items = num_items
         self._ends = np.cumsum([recording.num_samples for recording in recordings])
@@ -114,16 +119,19 @@ class CropDataset(Dataset[Tensor]):
         choose = np.random.default_rng((self.seed, index))
         chosen = int(np.searchsorted(self._ends, choose.integers(self._ends[-1]), side="right"))
         recording = self.recordings[chosen]
-        # Some crops reach over an end, so that clean starts and ends are learnt.
-        margin = self.crop_samples // 8
-        room = recording.num_samples - self.crop_samples
-        start = int(choose.integers(min(-margin, room), max(room + margin, 0) + 1))
-        waveform = read_span(
-            recording,
-            start=start - self.context.left,
-            stop=start + self.crop_samples + self.context.right,
-        )
         gain = 10 ** (choose.uniform(-self.gain_db, self.gain_db) / 20)
+        speed = (1 + self.speed) ** choose.uniform(-1, 1)
+        num_samples = self.context.left + self.crop_samples + self.context.right
+        num_read, before = round(num_samples * speed), round(self.context.left * speed)
+        # Some crops reach over an end, so that clean starts and ends are learnt.
+        crop = round(self.crop_samples * speed)
+        margin, room = crop // 8, recording.num_samples - crop
+        start = int(choose.integers(min(-margin, room), max(room + margin, 0) + 1)) - before
+        waveform = read_span(recording, start=start, stop=start + num_read)
+        if num_read != num_samples:
+            changed = soxr.resample(waveform.numpy(), num_read, num_samples)
+            waveform = torch.from_numpy(changed)[:num_samples]
+            waveform = F.pad(waveform, (0, num_samples - len(waveform)))
         return waveform * min(gain, 1 / max(float(waveform.abs().max()), 1e-4))
 
 

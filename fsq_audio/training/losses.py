@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from librosa.filters import mel as mel_filters
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fsq_audio.encoder import mel_filters
 
 
 class SpectralLoss(nn.Module):
@@ -27,11 +28,9 @@ class SpectralLoss(nn.Module):
         self.windows = tuple(windows)
         for length, num_bands in zip(windows, bands, strict=True):
             window = torch.hann_window(length)
-            filters = mel_filters(sr=sample_rate, n_fft=length, n_mels=num_bands)
+            filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=num_bands)
             self.register_buffer(f"window_{length}", window * (2 / window.sum()), False)
-            # Rows sum to one: a band's value is a mean power, whatever its width.
-            unit = filters / filters.sum(axis=1, keepdims=True).clip(min=1e-8)
-            self.register_buffer(f"filters_{length}", torch.from_numpy(unit), False)
+            self.register_buffer(f"filters_{length}", filters, False)
 
     def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The log-mel and the log-magnitude distance.
