@@ -92,13 +92,14 @@ class Checkpoints:
         accelerator.save_state(str(temporary), safe_serialization=True)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            shutil.rmtree(target, ignore_errors=True)
+            self._discard(target)
             os.replace(temporary, target)
             for old in self.steps()[: -self.keep]:
-                shutil.rmtree(self._path(old))
+                self._discard(self._path(old))
+        accelerator.wait_for_everyone()
 
     def load_newest(self, accelerator: Accelerator) -> int:
-        """Restores the newest checkpoint.
+        """Restores the newest checkpoint, and removes what a killed run left half-written.
 
         Returns:
             Its step; 0 where there is none.
@@ -106,6 +107,9 @@ class Checkpoints:
         Raises:
             CheckpointError: it cannot be restored.
         """
+        if accelerator.is_main_process and self.folder.is_dir():
+            for remains in [*self.folder.glob("*.tmp"), *self.folder.glob("*.old")]:
+                shutil.rmtree(remains, ignore_errors=True)
         steps = self.steps()
         if not steps:
             return 0
@@ -117,6 +121,14 @@ class Checkpoints:
                 f"changed? remove the folder to fall back on the one before)"
             ) from error
         return steps[-1]
+
+    def _discard(self, checkpoint: Path) -> None:
+        # Renamed first: killed half-way, it must not look like a checkpoint.
+        remains = checkpoint.with_suffix(".old")
+        shutil.rmtree(remains, ignore_errors=True)
+        if checkpoint.is_dir():
+            os.replace(checkpoint, remains)
+            shutil.rmtree(remains)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
