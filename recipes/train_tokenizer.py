@@ -5,6 +5,8 @@
 Run the same command again to resume. Dotted options override the file: --optimizer.ema_decay 0.99
 --dry-run says what the run needs, and stops. One GPU or many, one node or several:
 accelerate launch --config_file configs/accelerate/multi_gpu.yaml recipes/train_tokenizer.py ...
+Several processes without a GPU, which `accelerate launch` does not start (it asks for mpirun):
+ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 recipes/train_tokenizer.py ...
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ from fsq_audio.training.losses import SpectralLoss, saturation_loss
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.schedules import warmup_cosine
 from fsq_audio.training.sources import read_recordings
-from fsq_audio.training.state import Checkpoints, WeightAverage
+from fsq_audio.training.state import Checkpoints, WeightAverage, check_agreement
 from fsq_audio.training.tracking import (
     Clock,
     Example,
@@ -206,6 +208,7 @@ def train(run: RunConfig, output: Path) -> None:
                 with (output / "log.jsonl").open("a") as file:
                     file.write(json.dumps({"step": step, **entry}) + "\n")
         if step % run.save_every == 0 or step == run.max_steps:
+            check_agreement(accelerator, model, *([stage.discriminators] if stage else []))
             checkpoints.save(accelerator, step=step)
         if step % run.validate_every == 0 or step == run.max_steps:
             if accelerator.is_main_process:

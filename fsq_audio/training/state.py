@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fsq_audio.errors import CheckpointError
+from fsq_audio.errors import CheckpointError, TrainingError
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -132,3 +132,23 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def check_agreement(accelerator: Accelerator, *modules: nn.Module) -> None:
+    """Refuses to go on where processes no longer hold the same weights, to the bit.
+
+    Raises:
+        TrainingError: they drifted apart; all processes raise it.
+    """
+    sums = [
+        parameter.detach().float().contiguous().view(torch.int32).sum(dtype=torch.int64)
+        for module in modules
+        for parameter in module.parameters()
+    ]
+    everyones: Tensor = accelerator.gather(torch.stack(sums)[None])
+    num_different = int((everyones != everyones[0]).any(dim=0).sum())
+    if num_different:
+        raise TrainingError(
+            f"{num_different} of {len(sums)} parameters differ between processes: one of them "
+            f"took a step that the others did not"
+        )
