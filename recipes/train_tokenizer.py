@@ -68,6 +68,7 @@ from fsq_audio.training.tracking import (
 
 def train(run: RunConfig, output: Path) -> None:
     """Runs or resumes one training; the result is `output/model`."""
+    check_tracker(run.tracker)
     accelerator = Accelerator(
         mixed_precision=run.precision,
         gradient_accumulation_steps=run.accumulate,
@@ -76,7 +77,6 @@ def train(run: RunConfig, output: Path) -> None:
         # No buffer changes in training: nothing to send around before each forward pass.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    check_tracker(accelerator, run.tracker)
     if accelerator.is_main_process:
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")

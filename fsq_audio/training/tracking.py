@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
 from fsq_audio.errors import ConfigError
@@ -99,13 +100,18 @@ class Example:
     result: Tensor
 
 
-def check_tracker(accelerator: Accelerator, name: str | None) -> None:
-    """Refuses a tracker that is not installed: Accelerate would leave it out in silence.
+def check_tracker(name: str | None) -> None:
+    """Refuses a tracker that is unknown or not installed: Accelerate leaves the latter out silently.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: it is unknown or not installed.
     """
-    if name is not None and not accelerator.log_with:
+    known = sorted(str(kind) for kind in LOGGER_TYPE_TO_CLASS)
+    if name is None:
+        return
+    if name not in known:
+        raise ConfigError(f"tracker: {name!r} is none of {', '.join(known)}")
+    if name not in {str(kind) for kind in get_available_trackers()}:
         raise ConfigError(f"tracker: {name} is not installed: pip install {name}, or tracker: null")
 
 
