@@ -101,7 +101,7 @@ class Example:
 
 
 def check_tracker(name: str | None) -> None:
-    """Refuses a tracker that is unknown or not installed: Accelerate leaves the latter out silently.
+    """Refuses a tracker that is unknown, or not installed: Accelerate would leave it out silently.
 
     Raises:
         ConfigError: it is unknown or not installed.
