@@ -53,6 +53,8 @@ EXTRAS = {
 EXTRAS["test"] = [
     *EXTRAS["eval"],
     *EXTRAS["train"],
+    *EXTRAS["lhotse"],
+    *EXTRAS["webdataset"],
     "hypothesis>=6.100",
     "pytest>=8.0",
     "pytest-benchmark>=4.0",
