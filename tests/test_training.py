@@ -36,6 +36,7 @@ def crops(recording: Recording, **changes: object) -> CropDataset:
         "crop_samples": 800,
         "context": Context(100, 50),
         "gain_db": 0.0,
+        "speed": 0.0,
         "seed": 0,
         "num_items": 50,
         **changes,
@@ -86,6 +87,7 @@ def test_long_recordings_are_drawn_more_often(ramp: Recording, tmp_path: Path) -
         crop_samples=100,
         context=Context(0, 0),
         gain_db=0,
+        speed=0,
         seed=0,
         num_items=600,
     )
@@ -198,11 +200,15 @@ def test_half_written_checkpoints_are_never_loaded(tmp_path: Path) -> None:
     assert checkpoints.steps() == [5]
 
     class Broken:
+        is_main_process = True
+
         def load_state(self, folder: str) -> None:
             raise RuntimeError(f"size mismatch in {folder}")
 
     with pytest.raises(CheckpointError, match="was the configuration"):
         checkpoints.load_newest(Broken())  # type: ignore[arg-type]
+    # What a killed run left is gone, what is not a checkpoint's is not touched.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "step-00000005", "step-7"]
 
 
 def test_learning_rate_schedule() -> None:
