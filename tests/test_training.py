@@ -95,6 +95,24 @@ def test_long_recordings_are_drawn_more_often(ramp: Recording, tmp_path: Path) -
     assert 0.04 < share < 0.16
 
 
+def test_speed_moves_pitch_within_its_range(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(32000))
+    soundfile.write(tmp_path / "tone.flac", tone, 16000)
+    dataset = crops(
+        Recording(tmp_path / "tone.flac", 32000, 16000),
+        speed=0.25,
+        crop_samples=8000,
+        context=Context(300, 200),
+    )
+    pitches = []
+    for crop in dataset:
+        assert crop.shape == (8500,)
+        pitches.append(float(torch.fft.rfft(crop, n=160000).abs().argmax()) / 10)
+    assert min(pitches) > 1000 / 1.26
+    assert max(pitches) < 1000 * 1.26
+    assert max(pitches) / min(pitches) > 1.3
+
+
 @settings(deadline=None, max_examples=20)
 @given(gain_db=st.floats(0, 40))
 def test_gain_never_clips(gain_db: float, tmp_path_factory: pytest.TempPathFactory) -> None:
