@@ -43,7 +43,10 @@ class Journal:
         self.produced: dict[Key, Produced] = {}
         self.failed: dict[Key, str] = {}
         self.measured: dict[Key, dict[str, Measured]] = {}
-        for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        text = path.read_text("utf-8") if path.is_file() else ""
+        # A run that was killed may have left half a line: begin on a fresh one.
+        self._separator = "" if text.endswith("\n") or not text else "\n"
+        for line in text.splitlines():
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -88,10 +91,9 @@ class Journal:
         self._append({"system": key.system, "id": key.id, "measured": rows})
 
     def _append(self, entry: dict[str, Any]) -> None:
-        # A run that was killed may have left half a line: begin on a fresh one.
-        is_torn = self._path.is_file() and self._path.read_bytes()[-1:] not in (b"\n", b"")
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(("\n" if is_torn else "") + json.dumps(entry) + "\n")
+            file.write(self._separator + json.dumps(entry) + "\n")
+        self._separator = ""
         self._take(entry)
 
     def _take(self, entry: dict[str, Any]) -> None:

@@ -100,6 +100,7 @@ class Metric:
         unit: of the number.
         group: what it is asked for together with.
         needs: modules that must be importable.
+        extra: of this package, that installs them.
         is_default: whether it is computed unless asked otherwise.
         versa: its key in VERSA's reports (Shi et al. 2025), where it is the same quantity.
         reads_words: whether it is a recogniser's word on it.
@@ -111,6 +112,7 @@ class Metric:
     unit: str
     group: str
     needs: Sequence[str] = ()
+    extra: str = "eval"
     is_default: bool = True
     versa: str | None = None
     reads_words: bool = False
@@ -121,7 +123,7 @@ class Metric:
         lacking = [name for name in self.needs if not is_installed(name)]
         if not lacking:
             return None
-        return f"needs {', '.join(lacking)}: pip install 'fsq-audio[eval]'"
+        return f"needs {', '.join(lacking)}: pip install 'fsq-audio[{self.extra}]'"
 
 
 @dataclass(frozen=True)

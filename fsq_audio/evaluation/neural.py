@@ -14,6 +14,7 @@ import numpy as np
 import soxr
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fsq_audio import audio
 from fsq_audio.errors import ConfigError
@@ -110,6 +111,8 @@ class Neural:
         model = load_codec(self.source)
         rate = model.config.sampling_rate
         waveform = audio.load(recording.path, sample_rate=rate)[None]
+        # Some of them fill up a last frame, and some leave it out.
+        waveform = F.pad(waveform, (0, -waveform.shape[-1] % _hop_length(model)))
         start = time.perf_counter()
         codes, scales = self._encode(waveform)
         encoded = time.perf_counter()

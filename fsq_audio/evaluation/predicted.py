@@ -96,7 +96,8 @@ METRICS = (
             ("background", "bak", None), ("p808", "p808", "dns_p808"),
         )
     ),
-    Metric("distillmos", distillmos, True, "MOS", "predicted", ("distillmos",), is_default=False),
+    Metric("distillmos", distillmos, True, "MOS", "predicted",
+           ("distillmos",), "eval-more", is_default=False),
     Metric("speaker_similarity", speaker_similarity, True, "cosine", "predicted",
-           ("resemblyzer", "webrtcvad"), is_default=False),
+           ("resemblyzer", "webrtcvad"), "eval-more", is_default=False),
 )  # fmt: skip

@@ -16,6 +16,8 @@ from fsq_audio.tokenizer import AudioTokenizer
 
 SHIFT = 5
 """Samples."""
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+"""Hz that it knows."""
 NOISE_DB = -30.0
 """Of white noise, relative to the recording's power."""
 
@@ -53,13 +55,15 @@ def changes(sample_rate: int) -> dict[str, Callable[[Samples], Samples]]:
     Args:
         sample_rate: of the samples.
     """
-    return {
+    found: dict[str, Callable[[Samples], Samples]] = {
         "gain_-6dB": lambda samples: (samples * 10 ** (-6 / 20)).astype(np.float32),
         "noise_30dB": _add_noise,
         f"shift_{SHIFT}": lambda samples: np.concatenate([np.zeros(SHIFT, np.float32), samples]),
         "mp3": lambda samples: _round_trip(samples, sample_rate, "MP3", "MPEG_LAYER_III"),
-        "opus": lambda samples: _round_trip(samples, sample_rate, "OGG", "OPUS"),
     }
+    if sample_rate in OPUS_RATES:
+        found["opus"] = lambda samples: _round_trip(samples, sample_rate, "OGG", "OPUS")
+    return found
 
 
 def _add_noise(samples: Samples) -> Samples:

