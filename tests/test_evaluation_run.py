@@ -159,7 +159,7 @@ def test_results_of_another_model_or_original_are_refused(
 ) -> None:
     output = tmp_path / "out"
     run(clips[:1], [copy_of(clips, tmp_path / "copy")], output)
-    with pytest.raises(ConfigError, match="holds results of system copy.*another folder"):
+    with pytest.raises(ConfigError, match=r"holds results of system copy.*another folder"):
         run(clips[:1], [DegradedFolder(tmp_path / "originals", "copy")], output)
     other = write_audio(tmp_path / "elsewhere/one.wav")
     with pytest.raises(ConfigError, match="holds results of recording one"):
@@ -169,7 +169,7 @@ def test_results_of_another_model_or_original_are_refused(
     run(clips[:1], [ModelSystem(model, 1)], output)
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    with pytest.raises(ConfigError, match="ours-1 with {'fingerprint'"):
+    with pytest.raises(ConfigError, match=r"ours-1 with \{'fingerprint'"):
         run(clips[:1], [ModelSystem(model, 1)], output)
     assert (output / "journal.jsonl").read_bytes().startswith(journal)
 
@@ -192,7 +192,7 @@ def test_a_manifest_gives_paths_words_and_languages(tmp_path: Path) -> None:
     path.write_text('{"audio_filepath": "a/b.flac", "text": "Да.", "language": "ru"}\n\n')
     assert read_manifest(path) == [Recording("a/b", tmp_path / "a/b.flac", "Да.", "ru")]
     path.write_text('{"audio_filepath": "a"}\n[1]\n')
-    with pytest.raises(ConfigError, match="set.jsonl:2"):
+    with pytest.raises(ConfigError, match=r"set\.jsonl:2"):
         read_manifest(path)
 
 
