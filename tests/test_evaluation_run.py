@@ -230,10 +230,12 @@ def test_classic_codecs_come_back_aligned_with_their_true_rate(
     rate = produced.num_bytes * 8 / 1.5
     assert system.nominal_rate is not None
     assert 0.8 * system.nominal_rate < rate < 1.5 * system.nominal_rate + 3000
-    if text.startswith("opus"):
-        copy = evaluate(clips[:1], [system], output=tmp_path / "out", settings=SIGNAL)
-        assert abs(copy.rows[0].values["delay"]) <= 8
-        assert abs(copy.rows[0].values["mel_distance"]) < 0.5
+    settings = Settings(metrics=choose_metrics(["delay", "stoi"]))
+    found = evaluate(clips[:1], [system], output=tmp_path / "out", settings=settings)
+    is_vocoder = text.startswith("codec2")
+    if not is_vocoder:
+        assert abs(found.rows[0].values["delay"]) <= 8
+    assert found.rows[0].values["stoi"] > (0.3 if is_vocoder else 0.6)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_robustness_of_tokens() -> None:
     model = build_tiny()
     assert unit_edit_distance(model, samples, lambda same: same) == [0, 0]
     distances = unit_edit_distance(model, samples, lambda given: given[::-1])
-    assert all(0.5 < distance <= 1 for distance in distances)
+    assert all(0.1 < distance <= 1 for distance in distances)
 
 
 def test_the_superb_adapter() -> None:
