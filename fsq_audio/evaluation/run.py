@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fsq_audio import __version__, audio
+from fsq_audio import audio
 from fsq_audio.errors import AudioError, FSQAudioError
 from fsq_audio.evaluation import tables
 from fsq_audio.evaluation.journal import Journal, Key
@@ -138,7 +138,6 @@ def evaluate(
             "sample_rate": SAMPLE_RATE,
             "metrics": names,
             "interval": "95 % percentile bootstrap of the mean over recordings",
-            "fsq_audio": __version__,
         },
         "missing": missing,
         "systems": {
