@@ -56,7 +56,8 @@ def envelope(samples: Samples) -> Samples:
         samples: `[S]`.
     """
     loud = np.convolve(np.abs(samples), np.ones(SMOOTHING, np.float32) / SMOOTHING, mode="same")
-    return (loud[: len(samples)] - loud.mean()).astype(np.float32)
+    centred: Samples = (loud[: len(samples)] - loud.mean()).astype(np.float32)
+    return centred
 
 
 def take_out(samples: Samples, *, delay: int, length: int) -> Samples:
