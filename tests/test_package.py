@@ -28,8 +28,8 @@ from fsq_audio.tokenizer import AudioTokenizer
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = {
-    "eval", "report", "cluster", "lhotse", "webdataset", "espnet", "transformers", "onnx",
-    "compress", "train", "test", "dev", "all",
+    "eval", "eval-more", "report", "cluster", "lhotse", "webdataset", "espnet", "transformers",
+    "onnx", "compress", "train", "test", "dev", "all",
 }  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to scores: prepare, train, tokenize and resynthesize, score.
+# From nothing to scores: prepare, train, evaluate.
 #   bash egs/debian_speech/run.sh [first stage] [last stage]
 # Trains the configuration in $CONFIG (default: the one that ships) into runs/$CONFIG.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 first=${1:-1}
-last=${2:-4}
+last=${2:-3}
 config=${CONFIG:-speech_16khz}
 data=egs/debian_speech/data
 run=runs/$config
@@ -20,14 +20,9 @@ fi
 if stage 2 "train (resumes where it stopped)"; then
     accelerate launch recipes/train_tokenizer.py --config "configs/$config.yaml" --output "$run"
 fi
-if stage 3 "tokenize and resynthesize"; then
+if stage 3 "tokenize, resynthesize and score, beside other codecs"; then
     for split in test-unseen test; do
-        fsq-audio reconstruct "$data/$split" -o "$run/$split" --model "$model" --save-tokens
-    done
-fi
-if stage 4 "score"; then
-    for split in test-unseen test; do
-        echo "-- $split"
-        python egs/debian_speech/score.py "$data/$split" "$run/$split"
+        fsq-audio evaluate "$data/$split.jsonl" -o "$run/evaluation/$split" --model "$model" \
+            --num-groups 1..G --baseline "${BASELINES-opus:6k,opus:8k,opus:12k,codec2:1200,codec2:3200}"
     done
 fi

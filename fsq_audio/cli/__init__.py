@@ -1,4 +1,4 @@
-"""The command line: `fsq-audio tokenize | decode | reconstruct | info`.
+"""The command line: `fsq-audio tokenize | decode | reconstruct | evaluate | info`.
 
 Parsing imports nothing heavy; the module of a verb, and torch with it, comes when it runs.
 """

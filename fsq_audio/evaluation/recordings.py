@@ -1,0 +1,99 @@
+"""What is evaluated: recordings, each with an id that names its results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsq_audio.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One original.
+
+    Attributes:
+        id: path without extension, relative to the folder or manifest it was found through; unique.
+        path: of the audio file.
+        text: what is said, if known.
+        language: its code, such as "en", if known.
+    """
+
+    id: str
+    path: Path
+    text: str | None = None
+    language: str | None = None
+
+
+def read_manifest(path: Path) -> list[Recording]:
+    """The recordings of a manifest.
+
+    Args:
+        path: one JSON object a line, with `audio_filepath` (relative to the manifest's folder or
+            absolute) and optionally `text` and `language`.
+
+    Returns:
+        In the order of the lines.
+
+    Raises:
+        ConfigError: a line is not such an object, or there is none.
+    """
+    recordings = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            audio_path = path.parent / entry["audio_filepath"]
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(
+                f"{path}:{number}: expected a JSON object with audio_filepath"
+            ) from None
+        inside = audio_path.is_relative_to(path.parent)
+        relative = audio_path.relative_to(path.parent) if inside else Path(audio_path.name)
+        recordings.append(
+            Recording(
+                id=relative.with_suffix("").as_posix(),
+                path=audio_path,
+                text=entry.get("text"),
+                language=entry.get("language"),
+            )
+        )
+    if not recordings:
+        raise ConfigError(f"{path}: the manifest names no recording")
+    return recordings
+
+
+def check_recordings(recordings: Iterable[Recording]) -> list[Recording]:
+    """The recordings, once it is sure that results of two of them cannot meet.
+
+    Args:
+        recordings: of one evaluation.
+
+    Raises:
+        ConfigError: two have one id, an id leads out of the folder of results, or there are none.
+    """
+    found: dict[str, Recording] = {}
+    for recording in recordings:
+        other = found.setdefault(recording.id, recording)
+        if other.path != recording.path:
+            raise ConfigError(f"{other.path} and {recording.path} would both be {recording.id}")
+        if ".." in Path(recording.id).parts or Path(recording.id).is_absolute():
+            raise ConfigError(f"{recording.path}: the id {recording.id} leads out of the results")
+    if not found:
+        raise ConfigError("there is nothing to evaluate")
+    return list(found.values())
+
+
+def find_beside(folder: Path, name: str, extensions: Sequence[str]) -> Path | None:
+    """The audio file of an id in a folder that mirrors the originals.
+
+    Args:
+        folder: of degraded recordings.
+        name: the id.
+        extensions: to try, in this order.
+    """
+    paths = (folder / f"{name}{extension}" for extension in extensions)
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,162 @@
+"""What an evaluation leaves in its folder, and the table that people read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsq_audio.evaluation.metric import is_installed
+from fsq_audio.evaluation.rate_distortion import draw, rate_distortion
+from fsq_audio.evaluation.registry import METRICS
+from fsq_audio.evaluation.system import System
+
+if TYPE_CHECKING:
+    from fsq_audio.evaluation.run import Evaluation, Row
+
+FIXED = ("system", "id", "reference", "degraded", "duration")
+
+
+def write(evaluation: Evaluation, systems: Sequence[System], output: Path) -> None:
+    """Writes rows, summary, rate-distortion curves, and what other tools read.
+
+    Args:
+        evaluation: the results.
+        systems: they are of.
+        output: the folder.
+    """
+    summary = evaluation.summary
+    names = summary["settings"]["metrics"]
+    records = [_record(row, names) for row in evaluation.rows]
+    _write_csv(records, names, output / "rows.csv")
+    if is_installed("pyarrow"):
+        _write_parquet(records, names, output / "rows.parquet")
+    else:
+        summary["missing"]["rows.parquet"] = "needs pyarrow: pip install 'fsq-audio[eval]'"
+    _write_versa(evaluation, output / "versa.jsonl")
+    for system in systems:
+        _write_scp([row for row in evaluation.rows if row.system == system.name], output)
+    found = rate_distortion(summary, {system.name: system.family for system in systems})
+    _write_text(output / "rate_distortion.json", json.dumps(found, indent=2))
+    if is_installed("matplotlib"):
+        if found["curves"]:
+            draw(found["curves"], output / "rate_distortion.png")
+    else:
+        missing = "needs matplotlib: pip install 'fsq-audio[report]'"
+        summary["missing"]["rate_distortion.png"] = missing
+    _write_text(output / "summary.json", json.dumps(summary, indent=2, allow_nan=False))
+
+
+def format_table(summary: Mapping[str, Any]) -> str:
+    """A row for each metric, a column for each system: mean [low, high], n failed.
+
+    Args:
+        summary: as in `summary.json`.
+    """
+    systems = summary["systems"]
+    rows = [["", *systems]]
+    for metric in summary["settings"]["metrics"]:
+        unit, better = METRICS[metric].unit, METRICS[metric].higher_is_better
+        arrow = {True: " ↑", False: " ↓", None: ""}[better]
+        cells = [_cell(system["metrics"][metric]) for system in systems.values()]
+        rows.append([f"{metric}{arrow}{f' ({unit})' if unit else ''}", *cells])
+    for name in ("written", "nominal", "entropy"):
+        cells = [_number(system["rate"][name], 0) for system in systems.values()]
+        rows.append([f"bit/s {name}", *cells])
+    for name in ("encode_rtf", "decode_rtf"):
+        cells = [_number(system["cost"].get(name), 4) for system in systems.values()]
+        rows.append([name, *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines.append(f"{summary['recordings']} recordings, 95 % bootstrap intervals of the mean")
+    if summary["recogniser"]:
+        lines.append(f"words read by {summary['recogniser']}")
+    lines += [f"left out: {name} {why}" for name, why in summary["missing"].items()]
+    return "\n".join(lines)
+
+
+def or_none(value: float) -> float | None:
+    """A number that JSON has; NaN is None."""
+    return None if math.isnan(value) else value
+
+
+def _cell(values: Mapping[str, Any]) -> str:
+    failed = f" ({values['n_failed']} failed)" if values["n_failed"] else ""
+    if values["mean"] is None:
+        return f"-{failed}"
+    return f"{values['mean']:.3f} [{values['low']:.3f}, {values['high']:.3f}]{failed}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _record(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    fixed = {
+        "system": row.system,
+        "id": row.recording.id,
+        "reference": str(row.recording.path),
+        "degraded": None if row.degraded is None else str(row.degraded),
+        "duration": row.duration,
+    }
+    values = {name: or_none(row.values.get(name, math.nan)) for name in names}
+    return {**fixed, **values, "failures": json.dumps(row.failures, ensure_ascii=False)}
+
+
+def _write_csv(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    with open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, [*FIXED, *names, "failures"])
+        writer.writeheader()
+        writer.writerows(records)
+    os.replace(beside, path)
+
+
+def _write_parquet(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = {"system", "id", "reference", "degraded", "failures"}
+    columns = [*FIXED, *names, "failures"]
+    schema = pa.schema([(name, pa.string() if name in texts else pa.float64()) for name in columns])
+    beside = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.Table.from_pylist(list(records), schema=schema), beside)
+    os.replace(beside, path)
+
+
+def _write_versa(evaluation: Evaluation, path: Path) -> None:
+    """One object a row: `key`, `system`, and numbers under the names that VERSA gives them."""
+    lines = []
+    for row in evaluation.rows:
+        shared = {
+            METRICS[name].versa: value
+            for name, value in row.values.items()
+            if METRICS[name].versa is not None and not math.isnan(value)
+        }
+        lines.append(json.dumps({"key": row.recording.id, "system": row.system, **shared}))
+    _write_text(path, "\n".join(lines) + "\n")
+
+
+def _write_scp(rows: Sequence[Row], output: Path) -> None:
+    """Kaldi's list of the degraded files; a key has no space."""
+    lines = [
+        f"{'_'.join(row.recording.id.split())} {row.degraded.resolve()}\n"
+        for row in rows
+        if row.degraded is not None
+    ]
+    folder = output / "audio" / rows[0].system
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_text(folder / "wav.scp", "".join(sorted(lines)))
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, "utf-8", errors="surrogateescape")
+    os.replace(beside, path)

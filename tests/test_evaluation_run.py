@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from cli_tools import Command, save_tiny, write_audio
+from conftest import SAMPLES, build_tiny
+
+from fsq_audio.cli import main
+from fsq_audio.errors import ConfigError
+from fsq_audio.evaluation.baselines import parse_baseline
+from fsq_audio.evaluation.model import ModelSystem, count_gmacs
+from fsq_audio.evaluation.rate_distortion import rate_distortion
+from fsq_audio.evaluation.rates import count_usage
+from fsq_audio.evaluation.recordings import Recording, check_recordings, read_manifest
+from fsq_audio.evaluation.registry import choose_metrics
+from fsq_audio.evaluation.run import Evaluation, Settings, evaluate
+from fsq_audio.evaluation.superb import SuperbCodec
+from fsq_audio.evaluation.system import CodeTable, DegradedFolder, System
+from fsq_audio.tokens import AudioTokens
+
+RATE = 16000
+SIGNAL = Settings(metrics=choose_metrics(["signal"]))
+PROGRAMS = {"opus:6k": "opusenc", "opus:12k": "opusenc", "codec2:1200": "c2enc",
+            "codec2:3200": "c2enc"}  # fmt: skip
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Recording]:
+    """One and a half seconds of speech, and of another."""
+    recordings = []
+    for name, path in zip(("one", "sub/two"), SAMPLES, strict=True):
+        samples, _ = soundfile.read(path, start=RATE, stop=5 * RATE // 2, dtype="float32")
+        place = write_audio(tmp_path / "originals" / f"{name}.wav", samples)
+        recordings.append(Recording(name, place))
+    return recordings
+
+
+def read_rows(output: Path) -> list[dict[str, str]]:
+    with open(output / "rows.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(recordings: list[Recording], systems: list[System], output: Path) -> Evaluation:
+    return evaluate(recordings, systems, output=output, settings=SIGNAL)
+
+
+def copy_of(recordings: list[Recording], folder: Path) -> DegradedFolder:
+    for recording in recordings:
+        place = folder / f"{recording.id}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(recording.path, place)
+    return DegradedFolder(folder, "copy")
+
+
+def test_everything_is_written_and_fits_together(clips: list[Recording], tmp_path: Path) -> None:
+    model = build_tiny()
+    systems = [ModelSystem(model, 1), ModelSystem(model, 2), copy_of(clips, tmp_path / "copy")]
+    output = tmp_path / "out"
+    found = run(clips, systems, output)
+
+    summary = json.loads((output / "summary.json").read_text("utf-8"))
+    assert summary == json.loads(json.dumps(found.summary))
+    assert list(summary["systems"]) == ["ours-1", "ours-2", "copy"]
+    assert summary["recordings"] == 2
+    copy, ours = summary["systems"]["copy"], summary["systems"]["ours-2"]
+    assert (copy["kind"], ours["kind"]) == ("degraded", "model")
+    assert copy["metrics"]["mel_distance"] == {
+        "mean": 0, "low": 0, "high": 0, "n": 2, "n_failed": 0,
+    }  # fmt: skip
+    assert copy["metrics"]["si_sdr"]["n"] == copy["metrics"]["si_sdr"]["n_failed"] == 0
+    assert copy["rate"] == {"written": None, "nominal": None, "entropy": None}
+    assert ours["metrics"]["mel_distance"]["mean"] > 0
+
+    sizes = [(output / "tokens/ours-2" / f"{each.id}.fsq").stat().st_size for each in clips]
+    assert ours["rate"]["written"] == pytest.approx(8 * sum(sizes) / 3)
+    assert ours["rate"]["nominal"] == pytest.approx(2 * math.log2(1000) * 50)
+    assert summary["systems"]["ours-1"]["rate"]["nominal"] == pytest.approx(math.log2(1000) * 50)
+    entropies = [group["entropy_bits"] for group in ours["health"]]
+    assert ours["rate"]["entropy"] == pytest.approx(50 * sum(entropies))
+    assert [group["num_codes"] for group in ours["health"]] == [150, 150]
+    assert [len(levels) for levels in ours["health"][0]["level_histograms"]] == [8, 5, 5, 5]
+    assert ours["cost"]["parameters"] == sum(each.numel() for each in model.parameters())
+    assert ours["cost"]["encode_rtf"] > 0
+
+    rows = read_rows(output)
+    assert [(row["system"], row["id"]) for row in rows] == [
+        (system.name, each.id) for system in systems for each in clips
+    ]
+    mean = np.mean([float(row["mel_distance"]) for row in rows if row["system"] == "ours-2"])
+    assert ours["metrics"]["mel_distance"]["mean"] == pytest.approx(mean)
+    assert soundfile.info(rows[2]["degraded"]).frames == 24000
+    assert {row["failures"] for row in rows} == {"{}"}
+    scp = (output / "audio/ours-1/wav.scp").read_text("utf-8").splitlines()
+    assert [line.split()[0] for line in scp] == ["one", "sub/two"]
+    versa = [json.loads(line) for line in (output / "versa.jsonl").read_text().splitlines()]
+    assert versa[0].keys() == {"key", "system", "si_snr"}
+
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(output / "rows.parquet").to_pylist()
+    assert [row["id"] for row in table] == [row["id"] for row in rows]
+    assert table[-1]["si_sdr"] is None
+
+
+def test_a_bad_file_is_named_counted_and_stops_nothing(
+    clips: list[Recording], tmp_path: Path
+) -> None:
+    broken = tmp_path / "originals/broken.wav"
+    broken.write_bytes(b"RIFF")
+    silent = Recording(
+        "silent", write_audio(tmp_path / "originals/silent.wav", np.zeros((RATE, 1), np.float32))
+    )
+    recordings = [clips[0], Recording("broken", broken), silent]
+    found = run(recordings, [ModelSystem(build_tiny(), 1)], tmp_path / "out")
+    values = found.summary["systems"]["ours-1"]["metrics"]["mel_distance"]
+    assert (values["n"], values["n_failed"]) == (1, 2)
+    row = next(row for row in found.rows if row.recording.id == "broken")
+    assert str(broken) in row.failures["audio"]
+    assert row.degraded is None
+    row = next(row for row in found.rows if row.recording.id == "silent")
+    assert row.failures["mel_distance"] == "the reference is silent"
+    assert read_rows(tmp_path / "out")[1]["mel_distance"] == ""
+
+
+def test_what_is_done_is_not_done_again(
+    clips: list[Recording], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, output = build_tiny(), tmp_path / "out"
+    run(clips[:1], [ModelSystem(model, 1)], output)
+    first = read_rows(output)
+    with open(output / "journal.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"system": "ours-1", "id": "sub/t')  # a run was killed here
+    encoded: list[int] = []
+    encode = type(model).encode
+
+    def counted(self: Any, waveform: Any, *given: Any, **options: Any) -> AudioTokens:
+        encoded.append(waveform.shape[-1])
+        return encode(self, waveform, *given, **options)
+
+    monkeypatch.setattr(type(model), "encode", counted)
+    monkeypatch.setattr("fsq_audio.evaluation.model.count_gmacs", lambda model: 0.0)
+    run(clips, [ModelSystem(model, 1)], output)
+    assert encoded == [24000]
+    assert read_rows(output)[:1] == first
+    run(clips, [ModelSystem(model, 1)], output)
+    assert encoded == [24000]
+
+
+def test_results_of_another_model_or_original_are_refused(
+    clips: list[Recording], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run(clips[:1], [copy_of(clips, tmp_path / "copy")], output)
+    with pytest.raises(ConfigError, match=r"holds results of system copy.*another folder"):
+        run(clips[:1], [DegradedFolder(tmp_path / "originals", "copy")], output)
+    other = write_audio(tmp_path / "elsewhere/one.wav")
+    with pytest.raises(ConfigError, match="holds results of recording one"):
+        run([Recording("one", other)], [DegradedFolder(tmp_path / "copy", "copy")], output)
+    journal = (output / "journal.jsonl").read_bytes()
+    model = build_tiny()
+    run(clips[:1], [ModelSystem(model, 1)], output)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with pytest.raises(ConfigError, match=r"ours-1 with \{'fingerprint'"):
+        run(clips[:1], [ModelSystem(model, 1)], output)
+    assert (output / "journal.jsonl").read_bytes().startswith(journal)
+
+
+def test_ids_and_names_must_not_clash(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would both be a"):
+        check_recordings([Recording("a", Path("a.wav")), Recording("a", Path("a.flac"))])
+    with pytest.raises(ConfigError, match="leads out"):
+        check_recordings([Recording("../a", Path("a.wav"))])
+    with pytest.raises(ConfigError, match="nothing to evaluate"):
+        check_recordings([])
+    folder = DegradedFolder(tmp_path, "x")
+    with pytest.raises(ConfigError, match="two systems are called x"):
+        evaluate([Recording("a", Path("a.wav"))], [folder, folder], output=tmp_path,
+                 settings=SIGNAL)  # fmt: skip
+
+
+def test_a_manifest_gives_paths_words_and_languages(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"audio_filepath": "a/b.flac", "text": "Да.", "language": "ru"}\n\n')
+    assert read_manifest(path) == [Recording("a/b", tmp_path / "a/b.flac", "Да.", "ru")]
+    path.write_text('{"audio_filepath": "a"}\n[1]\n')
+    with pytest.raises(ConfigError, match=r"set\.jsonl:2"):
+        read_manifest(path)
+
+
+def test_known_counts() -> None:
+    codes = torch.tensor([[[0, 0, 0, 0, 2, 2, 3, 3]]])
+    usage = count_usage([codes], CodeTable(codebook_size=4, frame_rate=50))
+    assert usage.groups[0]["usage"] == 0.75
+    assert usage.groups[0]["entropy_bits"] == pytest.approx(1.5)
+    assert usage.entropy == pytest.approx(75)
+    assert usage.pairs == []
+
+
+def test_multiply_adds_are_those_of_the_layers() -> None:
+    model = build_tiny()
+    pointwise = sum(
+        module.in_features * module.out_features
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear)
+    )
+    # Every linear layer runs at 50 frames a second, and once more for each frame of context.
+    assert count_gmacs(model) >= 50 * pointwise / 1e9
+    assert count_gmacs(model) < 3 * 50 * pointwise / 1e9
+
+
+@pytest.mark.parametrize("text", list(PROGRAMS))
+def test_classic_codecs_come_back_aligned_with_their_true_rate(
+    text: str, clips: list[Recording], tmp_path: Path
+) -> None:
+    if shutil.which(PROGRAMS[text]) is None:
+        pytest.skip(f"{PROGRAMS[text]} is not installed")
+    system = parse_baseline(text)
+    produced = system.produce(clips[0], output=tmp_path)
+    assert soundfile.info(produced.degraded).frames == 24000
+    assert produced.num_bytes is not None
+    rate = produced.num_bytes * 8 / 1.5
+    assert system.nominal_rate is not None
+    assert 0.8 * system.nominal_rate < rate < 1.5 * system.nominal_rate + 3000
+    settings = Settings(metrics=choose_metrics(["delay", "stoi"]))
+    found = evaluate(clips[:1], [system], output=tmp_path / "out", settings=settings)
+    is_vocoder = text.startswith("codec2")
+    if not is_vocoder:
+        assert abs(found.rows[0].values["delay"]) <= 8
+    assert found.rows[0].values["stoi"] > (0.3 if is_vocoder else 0.6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("opus:1k", "6k to 256k"),
+        ("codec2:9", "modes of codec2"),
+        ("mp3:8k", "a baseline is opus:6k"),
+        ("hf:", "a baseline is opus:6k"),
+    ],
+)
+def test_unknown_baselines_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_baseline(text)
+
+
+def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match="apt-get install opus-tools"):
+        parse_baseline("opus:6k")
+    with pytest.raises(ConfigError, match="apt-get install codec2"):
+        parse_baseline("codec2:1200")
+
+
+def test_neural_baselines_from_a_saved_random_model(clips: list[Recording], tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DacConfig(
+        encoder_hidden_size=8, downsampling_ratios=[4, 8], decoder_hidden_size=32,
+        upsampling_ratios=[8, 4], n_codebooks=3, codebook_size=16, codebook_dim=4,
+        sampling_rate=16000,
+    )  # fmt: skip
+    transformers.DacModel(config).save_pretrained(tmp_path / "dac")
+    system = parse_baseline(f"hf:{tmp_path / 'dac'}@2")
+    found = run(clips[:1], [system], tmp_path / "out")
+    values = found.summary["systems"]["dac@2"]
+    assert values["rate"]["nominal"] == pytest.approx(2 * 4 * 500)
+    assert values["rate"]["written"] == pytest.approx(4000, rel=0.02)
+    assert len(values["health"]) == 2
+    assert soundfile.info(str(found.rows[0].degraded)).frames == 24000
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        parse_baseline(f"hf:{tmp_path / 'nothing'}")
+
+
+def test_curves_and_their_deltas() -> None:
+    def system(rate: float, value: float) -> dict[str, Any]:
+        return {"rate": {"written": rate}, "metrics": {"stoi": {"mean": value}}}
+
+    systems = {f"a-{k}": system(1000 * 2**k, 0.5 + 0.1 * k) for k in range(4)}
+    systems |= {f"b-{k}": system(2000 * 2**k, 0.5 + 0.1 * k) for k in range(4)}
+    systems["c-0"] = system(500, 0.3)
+    families = {name: name[0] for name in systems}
+    found = rate_distortion({"systems": systems}, families)
+    assert [point["rate"] for point in found["curves"]["stoi"]["a"]] == [1000, 2000, 4000, 8000]
+    (delta,) = found["deltas"]["stoi"]
+    assert (delta["anchor"], delta["test"]) == ("a", "b")
+    pytest.importorskip("bjontegaard")
+    assert delta["rate"] == pytest.approx(100, abs=0.1)  # twice the bits for the same quality
+
+
+def test_robustness_of_tokens() -> None:
+    pytest.importorskip("rapidfuzz")
+    from fsq_audio.evaluation.robustness import unit_edit_distance
+
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 6400).astype(np.float32)
+    model = build_tiny()
+    assert unit_edit_distance(model, samples, lambda same: same) == [0, 0]
+    distances = unit_edit_distance(model, samples, lambda given: given[::-1])
+    assert all(0.1 < distance <= 1 for distance in distances)
+
+
+def test_the_superb_adapter() -> None:
+    model = build_tiny()
+    codec = SuperbCodec(model, num_groups=1)
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 4000)
+    unit = codec.extract_unit({"audio": {"array": samples}})
+    assert unit.unit.shape == (1, 13)
+    assert codec.decode_unit(unit.stuff_for_synth).shape == (4000,)
+    data = codec.synth({"id": "x", "audio": {"array": samples, "sampling_rate": 8000}})
+    assert data["audio"]["array"].shape == (4000,)
+    assert data["audio"]["sampling_rate"] == 8000
+
+
+@pytest.fixture
+def command(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    return Command(save_tiny(tmp_path_factory), capsys)
+
+
+def test_the_verb(command: Command, clips: list[Recording], tmp_path: Path) -> None:
+    options = ["-o", tmp_path / "out", "--metrics", "signal", "--num-groups", "1..G"]
+    outcome = command("evaluate", tmp_path / "originals", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    summary = json.loads(outcome.out)
+    assert list(summary["systems"]) == ["ours-1", "ours-2"]
+    assert summary["recogniser"] is None
+    table = command("evaluate", tmp_path / "originals", *options)
+    assert table.code == 0
+    assert "mel_distance ↓ (log10)" in table.out
+    write_audio(tmp_path / "originals/empty.wav", np.zeros((RATE, 1), np.float32))
+    outcome = command("evaluate", tmp_path / "originals", *options)
+    assert outcome.code == 3
+    assert "empty.wav: ours-1: mel_distance: the reference is silent" in outcome.err
+
+
+def test_wrong_use_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    where = ["-o", tmp_path / "out"]
+    clip = write_audio(tmp_path / "a.wav")
+    assert command("evaluate", clip, *where, "--metrics", "mos").code == 2
+    assert command("evaluate", clip, *where, "--num-groups", "3").code == 2
+    assert command("evaluate", clip, *where, "--num-groups", "0").code == 2
+    assert command("evaluate", clip, *where, "--degraded", "nowhere").code == 2
+    outcome = command("evaluate", tmp_path / "b.wav", *where)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    outcome = command("evaluate", clip, *where, "--recogniser", tmp_path)
+    assert (outcome.code, "no folder with a Whisper model" in outcome.err) == (1, True)
+    assert main(["evaluate"]) == 2
+
+
+def test_a_missing_package_costs_its_columns_only(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fsq_audio.evaluation.metric.is_installed", lambda name: name not in {"pesq", "pystoi"}
+    )
+    clip = write_audio(tmp_path / "a.wav")
+    options = ["-o", tmp_path / "out", "--metrics", "delay,pesq_wb,stoi"]
+    outcome = command("evaluate", clip, *options)
+    assert outcome.code == 0, outcome.err
+    assert "left out: pesq_wb needs pesq: pip install 'fsq-audio[eval]'" in outcome.out
+    assert "stoi" not in read_rows(tmp_path / "out")[0]
+
+
+@pytest.mark.slow
+def test_the_packaged_model_on_the_samples(tmp_path: Path) -> None:
+    folder = SAMPLES[0].parent
+    code = main(["evaluate", str(folder), "-o", str(tmp_path), "-j", "2", "--robustness"])
+    assert code == 0
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    (values,) = summary["systems"].values()
+    assert values["metrics"]["stoi"]["mean"] > 0.6 or "stoi" in summary["missing"]
