@@ -184,8 +184,8 @@ _KTUBERLING_LANGUAGES = (
     *("ca", "da", "de", "el", "en", "es", "fr", "ga", "gl", "lt", "nl", "nn", "ro", "ru", "sl"),
     *("sr", "uk", "wa"),
 )
-# Voices to choose settings by, so that `test-unseen` need not be looked at. The German one may be in
-# KLettres, too.
+# Voices to choose settings by, so that `test-unseen` need not be looked at. The German one may be
+# in KLettres, too.
 _KTUBERLING_HELD_OUT = ("de", "en", "sl")
 _ALLISON = (
     "Copyright 2003-2010 Allison Smith (http://www.theivrvoice.com); "
