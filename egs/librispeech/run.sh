@@ -48,8 +48,8 @@ if stage 3 "train (resumes where it stopped)"; then
         --data.train "$lists/train.jsonl" --data.valid "$lists/dev-clean.jsonl" "${options[@]}"
 fi
 if stage 4 "evaluate on test-clean"; then
-    fsq-audio reconstruct "$corpus/test-clean" -o "$run/test-clean" --model "$model" --save-tokens
-    python egs/debian_speech/score.py "$corpus/test-clean" "$run/test-clean"
+    fsq-audio evaluate "$lists/test-clean.jsonl" -o "$run/evaluation/test-clean" --model "$model" \
+        --num-groups 1..G -j "$(nproc)"
 fi
 if stage 5 "tokenize the training splits"; then
     for split in "${splits[@]}"; do
