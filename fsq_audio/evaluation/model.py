@@ -127,4 +127,4 @@ def count_gmacs(model: AudioTokenizer) -> float:
     with FlopCounterMode(display=False) as counter:
         model.decode(model.encode(torch.zeros(1, num_samples)))
     # The counter says two operations for a multiply-add.
-    return counter.get_total_flops() / 2 / 1e9 / (num_samples / model.sample_rate)
+    return float(counter.get_total_flops()) / 2 / 1e9 / (num_samples / model.sample_rate)

@@ -94,8 +94,11 @@ class Neural:
         """Waveform `[S]`."""
         model = load_codec(self.source)
         if model.config.model_type == "encodec":
-            return model.decode(codes[None], scales).audio_values.flatten()
-        return model.decode(audio_codes=codes).audio_values.flatten()
+            result = model.decode(codes[None], scales)
+        else:
+            result = model.decode(audio_codes=codes)
+        waveform: Tensor = result.audio_values.flatten()
+        return waveform
 
     def produce(self, recording: Recording, *, output: Path) -> Produced:
         """Codes to a packed file, and from that file to audio.
@@ -180,5 +183,5 @@ def load_codec(source: str) -> Any:
 def _hop_length(model: Any) -> int:
     config = model.config
     if config.model_type == "mimi":
-        return round(config.sampling_rate / config.frame_rate)
+        return int(round(config.sampling_rate / config.frame_rate))
     return int(config.hop_length)

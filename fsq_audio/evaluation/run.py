@@ -128,7 +128,7 @@ def evaluate(
         for system in systems
         for recording in recordings
     ]
-    summary = {
+    summary: dict[str, Any] = {
         "reference": reference,
         "recordings": len(recordings),
         "recogniser": describe_recogniser(settings.recogniser)

@@ -93,7 +93,7 @@ def _spectral_distance(pair: Pair, *, in_bands: bool) -> float:
     if len(pair.reference.samples) < max(length for length, _ in SCALES):
         raise Unmeasurable(f"shorter than {max(length for length, _ in SCALES)} samples")
     spectra = [voice.once("spectra", _log_spectra) for voice in (pair.reference, pair.degraded)]
-    differences = [
+    differences: list[float] = [
         (a - b).abs().mean().item() for a, b in zip(*(s[in_bands] for s in spectra), strict=True)
     ]
     return sum(differences) / len(differences)
