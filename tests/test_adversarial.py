@@ -40,7 +40,7 @@ def tone(batch: int = 2) -> Tensor:
 
 
 def judgement(score: float) -> Judgement:
-    return Judgement(torch.full((2, 5), score), [torch.ones(2, 3, 4)])
+    return Judgement(torch.full((2, 5), float(score)), [torch.ones(2, 3, 4)])
 
 
 def test_every_member_judges_every_item(discriminators: Discriminators) -> None:
