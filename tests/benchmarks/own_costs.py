@@ -29,9 +29,10 @@ def shares(run: Callable[[], object]) -> dict[str, float]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run()
-        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        with torch.no_grad():
             run()
+            with profile(activities=[ProfilerActivity.CPU]) as profiler:
+                run()
     finally:
         torch.set_num_threads(before)
     spent: Counter[str] = Counter()

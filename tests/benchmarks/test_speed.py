@@ -134,11 +134,13 @@ def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[s
         + (f"; of the short recordings, the {c.share} of middle length" if c.share else "")
         for c in contenders
     ]
+    encoder, decoder, quantizer = ours.model.encoder, ours.model.decoder, ours.model.quantizer
     (batch,) = batches([speech(10 * RATE)], from_rate=RATE, contender=ours, size=1)
-    codes = ours.codes(batch)
+    waveform, codes = encoder.context.pad(batch.waveform), ours.codes(batch).codes
+    # Not by way of encode and decode: those work in other threads, which are not profiled.
     for direction, spent in (
-        ("encode", own_costs.shares(lambda: ours.encode(batch))),
-        ("decode", own_costs.shares(lambda: ours.decode(codes))),
+        ("encode", own_costs.shares(lambda: quantizer(encoder(waveform)))),
+        ("decode", own_costs.shares(lambda: decoder(quantizer.decode(codes)))),
     ):
         parts = ", ".join(f"{kind} {share:.0%}" for kind, share in spent.items())
         lines.append(f"Our time to {direction} 10 s, one thread: {parts}.")
