@@ -72,6 +72,8 @@ EXTRAS["test"] = [
     *EXTRAS["eval"],
     *EXTRAS["report"],
     *EXTRAS["train"],
+    *EXTRAS["lhotse"],
+    *EXTRAS["webdataset"],
     "hypothesis>=6.100",
     "pytest>=8.0",
     "pytest-benchmark>=4.0",

@@ -4,12 +4,16 @@ Mathematically a window with its context gives what the whole recording gives. I
 it does so only if the same kernels run on the same shapes. So the windows of an item depend on its
 own length and on nothing else: full windows, then one from a ladder of shorter lengths. A call
 always holds the same number of windows; where too few are left, zeros fill it up.
+
+On a CPU every call runs on one thread, and threads run calls side by side: kernels that share a
+matrix product among threads give other bits for other numbers of threads.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,10 +24,12 @@ from fsq_audio.layers import Context
 
 Key = TypeVar("Key")
 
-# Frames in a full window: long enough that context costs little, short enough for the caches.
-WINDOW_FRAMES = 512
-# The ladder's finest step, and the rungs between a power of two and the next: an item pays for
-# less than four frames, or an eighth of its own, beyond what it has.
+# Frames in a full window: long enough that context costs little, short enough that a recording of
+# some seconds keeps several threads busy, and that a block's tensors stay in a core's cache.
+WINDOW_FRAMES = 128
+# The shortest window, the ladder's finest step, and the rungs between a power of two and the next:
+# a longer item pays for less than four frames, or an eighth of its own, beyond what it has.
+MIN_WINDOW_FRAMES = 16
 RUNG_FRAMES = 4
 RUNGS_PER_OCTAVE = 8
 
@@ -33,7 +39,7 @@ def rung(num_frames: int) -> int:
     assert 0 < num_frames <= WINDOW_FRAMES
     octave = 1 << (num_frames - 1).bit_length()  # the power of two at or above
     step = max(octave // 2 // RUNGS_PER_OCTAVE, RUNG_FRAMES)
-    return -(-num_frames // step) * step
+    return max(-(-num_frames // step) * step, MIN_WINDOW_FRAMES)
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ def run_blocks(
     function: Callable[[Tensor], Tensor],
     *,
     windows_per_call: int,
+    num_threads: int,
 ) -> Iterator[tuple[Key, Tensor]]:
     """Runs a function over the windows of many items, in calls of fixed shape.
 
@@ -100,26 +107,55 @@ def run_blocks(
         windows: a key and `[..., steps]` each, of any canonical lengths.
         function: maps `[N, ..., steps]` to `[N, ...]`, row by row.
         windows_per_call: N. One is best on a CPU; an accelerator wants more.
+        num_threads: calls that run at a time, each on a thread of its own.
 
     Yields:
         The key and the result of each window, as calls fill up: in order for one item.
     """
-    waiting: dict[int, list[tuple[Key, Tensor]]] = defaultdict(list)
+    waiting: deque[tuple[list[Key], Future[Tensor]]] = deque()
 
-    def call(members: list[tuple[Key, Tensor]]) -> Iterator[tuple[Key, Tensor]]:
+    def finish() -> Iterator[tuple[Key, Tensor]]:
+        keys, future = waiting.popleft()
+        yield from zip(keys, future.result(), strict=False)
+
+    threads_of_caller = torch.get_num_threads()
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        for keys, block in _calls(windows, windows_per_call):
+            waiting.append((keys, pool.submit(_on_one_thread, function, block)))
+            if len(waiting) > 2 * num_threads:
+                yield from finish()
+        while waiting:
+            yield from finish()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # A thread that sets its own number also sets what later threads start with.
+        torch.set_num_threads(threads_of_caller)
+
+
+def _on_one_thread(function: Callable[[Tensor], Tensor], block: Tensor) -> Tensor:
+    torch.set_num_threads(1)
+    with torch.no_grad():  # a thread does not inherit it
+        return function(block)
+
+
+def _calls(
+    windows: Iterable[tuple[Key, Tensor]], windows_per_call: int
+) -> Iterator[tuple[list[Key], Tensor]]:
+    """Keys, and `[windows_per_call, ..., steps]` with zeros where there are too few of a length."""
+    groups: dict[int, list[tuple[Key, Tensor]]] = defaultdict(list)
+
+    def call(steps: int) -> tuple[list[Key], Tensor]:
+        members = groups.pop(steps)
         rows = [values for _, values in members]
         rows += [torch.zeros_like(rows[0])] * (windows_per_call - len(rows))
-        results = function(torch.stack(rows))
-        for (key, _), result in zip(members, results, strict=False):
-            yield key, result
-        members.clear()
+        return [key for key, _ in members], torch.stack(rows)
 
     for key, values in windows:
-        members = waiting[values.shape[-1]]
-        members.append((key, values))
-        if len(members) == windows_per_call:
-            yield from call(members)
+        steps = values.shape[-1]
+        groups[steps].append((key, values))
+        if len(groups[steps]) == windows_per_call:
+            yield call(steps)
     # Longest first: the full windows of an item come before its last, shorter one.
-    for steps in sorted(waiting, reverse=True):
-        if waiting[steps]:
-            yield from call(waiting[steps])
+    for steps in sorted(groups, reverse=True):
+        yield call(steps)

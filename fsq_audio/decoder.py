@@ -82,7 +82,9 @@ class InverseSTFT(nn.Module):
                 .chunk(2, dim=-1)
             )
             magnitude = torch.exp(log_magnitude.clamp(max=self.MAX_LOG_MAGNITUDE))
-            pieces = torch.fft.irfft(torch.polar(magnitude, phase), n=self.window_length)
+            # torch.polar does this several times as slowly.
+            spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
+            pieces = torch.fft.irfft(spectrum, n=self.window_length)
             samples = overlap_add(pieces * self.window, self.step)
         start = self.context.left * self.hop + self.offset
         stop = start + (num_frames - self.context.left - self.context.right) * self.hop

@@ -92,8 +92,8 @@ class SpectralProjection(nn.Module):
         # Weak high partials would drown in the rounding of bfloat16 sums.
         with torch.autocast(waveform.device.type, enabled=False):
             frames = waveform.unfold(-1, self.window_length, self.step) * self.window
-            spectra = torch.view_as_real(torch.fft.rfft(frames))
-            power = spectra.square().sum(-1)
+            real, imaginary = torch.view_as_real(torch.fft.rfft(frames)).unbind(-1)
+            power = torch.addcmul(real * real, imaginary, imaginary)
             if self.mel:
                 power = F.linear(power, self.filters)
             # The affine constants centre speech near zero with unit spread.

@@ -21,3 +21,7 @@ class TokenError(FSQAudioError, ValueError):
 
 class CheckpointError(FSQAudioError):
     """A checkpoint is missing, damaged, or does not fit its configuration."""
+
+
+class TrainingError(FSQAudioError):
+    """A training cannot go on: it diverged, or its data cannot be read."""

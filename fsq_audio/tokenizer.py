@@ -22,8 +22,8 @@ from fsq_audio.tokens import AudioTokens, Source, TokenFormat
 
 Key = TypeVar("Key")
 
-# On a CPU one window fills the cores; an accelerator needs many at once.
-WINDOWS_PER_CALL = {"cpu": 1, "default": 16}
+# Threads of a CPU take a window each; an accelerator needs many at once.
+WINDOWS_PER_CALL = {"cpu": 1, "default": 64}
 
 
 @dataclass(frozen=True)
@@ -380,6 +380,7 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
             windows,
             lambda block: function(block.to(device)).cpu(),
             windows_per_call=WINDOWS_PER_CALL.get(device.type, WINDOWS_PER_CALL["default"]),
+            num_threads=torch.get_num_threads() if device.type == "cpu" else 1,
         )
 
     def _check_groups(self, num_groups: int | None, available: int | None = None) -> int:

@@ -21,6 +21,7 @@ FRONT_DOOR = "__init__"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted([*(ROOT / "recipes").rglob("*.py"), *(ROOT / "egs").glob("*/*.py")])
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+LAUNCHERS = sorted((ROOT / "configs" / "accelerate").glob("*.yaml"))
 
 # A room may import the rooms of its line, and whatever those may import. A room is a file or a
 # folder of fsq_audio (`__init__` is the package's own), or one of the folders beside it.
@@ -252,7 +253,22 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 
 def test_all_configs_are_found() -> None:
     assert CONFIGS
-    assert sorted(path for path in (ROOT / "configs").rglob("*") if path.is_file()) == CONFIGS
+    assert LAUNCHERS
+    found = sorted(path for path in (ROOT / "configs").rglob("*") if path.is_file())
+    assert found == sorted([*CONFIGS, *LAUNCHERS])
+
+
+@pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.name)
+def test_every_launcher_opens_with_its_command_and_is_right(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    command = path.read_text("utf-8").splitlines()[0]
+    assert command.startswith(f"# accelerate launch --config_file configs/accelerate/{path.name} ")
+    config = re.search(r"--config (\S+)", command)
+    assert config is not None
+    assert (ROOT / config[1]).is_file()
+    settings = load_config_from_file(str(path))
+    assert settings.num_processes >= settings.num_machines >= 1
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -47,6 +47,49 @@ def voice(seed: int, num_samples: int = 16000) -> NDArray[np.int16]:
     return (slow * 3000).clip(-32768, 32767).astype(np.int16)
 
 
+def recordings(speaker: str, **changes: object) -> object:
+    """One voice of a made-up package, in the form of an entry of `CORPUS`."""
+    fields: dict[str, object] = {
+        "package": f"package-{speaker}",
+        "folder": "usr/wav",
+        "pattern": "**/*.*",
+        "speaker_id": speaker,
+        "chapter": "read",
+        "language": "xx",
+        "licence": "CC0",
+        "attribution": "nobody",
+    }
+    return corpus.Recordings(**(fields | changes))
+
+
+def unpack(
+    downloads: Path, speaker: str, takes: dict[str, NDArray[np.generic]], sample_rate: int = 16000
+) -> Path:
+    """Write takes where `fetch_package` would leave them, and return the package's folder."""
+    root = downloads / f"package-{speaker}"
+    (root / "usr/wav").mkdir(parents=True, exist_ok=True)
+    for name, samples in takes.items():
+        path = root / "usr/wav" / (name if "." in name else f"{name}.wav")
+        sf.write(path, samples, sample_rate, subtype=None if "." in name else "PCM_16")
+    notice = root / "usr/share/doc" / f"package-{speaker}" / "copyright"
+    notice.parent.mkdir(parents=True, exist_ok=True)
+    notice.write_text("free\n")
+    return root
+
+
+def use_corpus(monkeypatch: pytest.MonkeyPatch, *voices: object) -> None:
+    """Prepare these voices instead of Debian's, with whatever programs there are."""
+    monkeypatch.setattr(corpus, "CORPUS", voices)
+    monkeypatch.setattr(prepare, "CORPUS", voices)
+    monkeypatch.setattr(decoding.shutil, "which", lambda tool: tool)
+
+
+def read_manifest(path: Path) -> dict[str, dict[str, object]]:
+    """Lines of a manifest by id."""
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {line["id"]: line for line in lines}
+
+
 def test_split_of_a_name_never_changes() -> None:
     names = ["nsh-read-ru_0001", "nsh-read-ru_0010", "allison-en-dictate_playback"]
     assert [splits.hash_split(name) for name in names] == ["train", "test", "valid"]
@@ -122,9 +165,34 @@ def test_utterance_id(voice_index: int, relative: str, expected: str) -> None:
 
 
 def test_evaluation_packages_are_never_trained_on() -> None:
-    assert len(corpus.packages()) == 7
     fixed = {r.split for r in corpus.CORPUS if r.package == "pocketsphinx-testdata"}
     assert fixed == {"test-unseen", "test-commands"}
+
+
+def test_later_packages_are_train_only() -> None:
+    splits_of: dict[str, set[str | None]] = {}
+    for entry in corpus.CORPUS:
+        splits_of.setdefault(entry.package, set()).add(entry.split)
+    assert len(corpus.packages()) == len(splits_of) == 11
+    assert {package for package, chosen in splits_of.items() if "train" in chosen} == {
+        "fillets-ng-data-cs",
+        "fillets-ng-data-nl",
+        "klettres-data",
+        "ktuberling-data",
+    }
+    assert splits_of["ktuberling-data"] == {"train", "valid-unseen"}
+    # Nothing else may be hashed: a name that is new to the hash changes the held-out splits.
+    assert sum(chosen == {None} for chosen in splits_of.values()) == 6
+
+
+def test_speakers_of_a_shared_package_differ() -> None:
+    voices = [
+        entry.speaker_id
+        for entry in corpus.CORPUS
+        if entry.package in {"klettres-data", "ktuberling-data"}
+    ]
+    assert len(voices) == len(set(voices)) == 38
+    assert all("-" not in voice for voice in voices), "an id has three parts"
 
 
 def test_faults() -> None:
@@ -133,6 +201,11 @@ def test_faults() -> None:
     assert prepare.find_fault("a-en-o", voice(0, 3999)).startswith("shorter")
     assert prepare.find_fault("a-en-beep", voice(0)).startswith("no speech")
     assert prepare.find_fault("a-en-o", voice(0, 4000)) is None
+    seconds = np.arange(16000) / 16000
+    for hum in (6000 * np.sin(2 * np.pi * 50 * seconds), np.full(16000, 6000.0)):
+        assert prepare.find_fault("a-en-o", (voice(0) + hum).astype(np.int16)).startswith("hum")
+    low = (6000 * np.sin(2 * np.pi * 80 * seconds)).astype(np.int16)
+    assert prepare.find_fault("a-en-o", voice(0) + low) is None
 
 
 def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -157,21 +230,6 @@ def test_an_interrupted_write_leaves_no_flac(
 
 
 def test_prepare_and_prepare_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    voices = tuple(
-        corpus.Recordings(
-            package=f"package-{speaker}",
-            folder="usr/wav",
-            pattern="**/*.wav",
-            speaker_id=speaker,
-            chapter="read",
-            language="xx",
-            licence="CC0",
-            attribution="nobody",
-            transcript="usr/text",
-            split=split,
-        )
-        for speaker, split in (("one", None), ("two", "test-unseen"))
-    )
     downloads, output = tmp_path / "downloads", tmp_path / "data"
     takes = {
         "one": {f"w-{k:02}": voice(k) for k in range(40)},
@@ -180,27 +238,23 @@ def test_prepare_and_prepare_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     takes["one"]["x-copy"] = takes["one"]["w-00"]
     takes["one"]["x-louder"] = (takes["one"]["w-01"] * 1.2).astype(np.int16)
     takes["one"]["x-silence"] = np.zeros(16000, np.int16)
-    for speaker, recordings in takes.items():
-        root = downloads / f"package-{speaker}"
-        (root / "usr/wav").mkdir(parents=True)
-        for name, samples in recordings.items():
-            sf.write(root / "usr/wav" / f"{name}.wav", samples, 16000, subtype="PCM_16")
+    for speaker, samples_of in takes.items():
+        root = unpack(downloads, speaker, samples_of)
         (root / "usr/text").write_text('( w-02 "Да." )\n( a "Нет." )\n', encoding="utf-8")
-        notice = root / "usr/share/doc" / f"package-{speaker}" / "copyright"
-        notice.parent.mkdir(parents=True)
-        notice.write_text("free\n")
-    monkeypatch.setattr(corpus, "CORPUS", voices)
-    monkeypatch.setattr(prepare, "CORPUS", voices)
-    monkeypatch.setattr(decoding.shutil, "which", lambda tool: tool)
+    use_corpus(
+        monkeypatch,
+        recordings("one", transcript="usr/text"),
+        recordings("two", transcript="usr/text", split="test-unseen"),
+    )
 
     prepare.prepare(output, downloads=downloads, num_workers=2)
     manifests = {path.name: path.read_bytes() for path in output.glob("*.jsonl")}
     times = {path: path.stat().st_mtime_ns for path in output.rglob("*.flac")}
     assert len(times) == 45
     lines = {
-        line["id"]: (path.stem, line)
+        name: (path.stem, line)
         for path in output.glob("*.jsonl")
-        for line in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        for name, line in read_manifest(path).items()
     }
     assert len(lines) == 43, "all but the silence and the copy"
     assert {split for split, _ in lines.values()} > {"train", "test-unseen"}
@@ -225,6 +279,69 @@ def test_prepare_and_prepare_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert {path.name: path.read_bytes() for path in output.glob("*.jsonl")} == manifests
     again = {path: path.stat().st_mtime_ns for path in output.rglob("*.flac")}
     assert {path for path in times if again[path] != times[path]} == {lost}
+
+
+def test_a_train_only_package_leaves_the_other_splits_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    downloads, before, after = (tmp_path / name for name in ("downloads", "before", "after"))
+    old = {f"w-{k:02}": voice(k) for k in range(60)}
+    unpack(downloads, "one", old)
+    use_corpus(monkeypatch, recordings("one"))
+    prepare.prepare(before, downloads=downloads, num_workers=1)
+    held_out = read_manifest(before / "test.jsonl")
+
+    # "a_new" sorts before "one": no name of the new package may take the place of an old one.
+    copied = next(iter(held_out)).rsplit("-", maxsplit=1)[-1].replace("_", "-")
+    new = {f"v-{k:02}": voice(1000 + k, 8000) for k in range(60)}
+    unpack(downloads, "a_new", new | {"copy": old[copied], "y": new["v-00"]})
+    use_corpus(monkeypatch, recordings("one"), recordings("a_new", split="train"))
+    prepare.prepare(after, downloads=downloads, num_workers=1)
+    by_hash = {splits.hash_split(f"a_new-read-v_{k:02}") for k in range(60)}
+    assert by_hash == {"train", "valid", "test"}, "else this shows nothing"
+    for name in ("valid", "test", "test-unseen", "test-commands"):
+        manifest = (after / f"{name}.jsonl").read_bytes()
+        assert manifest == (before / f"{name}.jsonl").read_bytes(), name
+    for line in held_out.values():
+        path = str(line["audio_filepath"])
+        assert (after / path).read_bytes() == (before / path).read_bytes()
+    train = (after / "train.jsonl").read_bytes()
+    assert train.startswith((before / "train.jsonl").read_bytes())
+    added = read_manifest(after / "train.jsonl").keys() - read_manifest(before / "train.jsonl")
+    assert added == {f"a_new-read-v_{k:02}" for k in range(60)}, "copies are kept once"
+    assert (after / "dropped/a_new-read-copy.flac").exists()
+    assert (after / "dropped/a_new-read-y.flac").exists()
+
+
+def test_any_rate_from_16_khz_up_becomes_16_khz_mono(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    downloads, output = tmp_path / "downloads", tmp_path / "data"
+    takes = {rate: voice(rate, rate) / 32768 for rate in (8000, 11025, 16000, 22050, 44100, 48000)}
+    for rate, samples in takes.items():
+        unpack(downloads, "one", {f"at-{rate}": samples}, rate)
+    stereo = np.stack([takes[44100], -0.5 * takes[44100]], axis=1)
+    unpack(downloads, "one", {"stereo": stereo}, 44100)
+    seconds = np.arange(22050) / 22050
+    loud = np.sin(2 * np.pi * 440 * seconds) + np.sin(2 * np.pi * 7000 * seconds)
+    root = unpack(downloads, "one", {"loud.ogg": 2 * loud}, 22050)
+    unpack(downloads, "one", {"nothing.ogg": np.zeros((0, 2)), "other": takes[16000]})
+    (root / "usr/wav/empty.wav").touch()
+    use_corpus(monkeypatch, recordings("one", split="train", exclude=("oth*.wav",)))
+    prepare.prepare(output, downloads=downloads, num_workers=1)
+
+    lines = read_manifest(output / "train.jsonl")
+    expected = ("at_16000", "at_22050", "at_44100", "at_48000", "loud", "stereo")
+    assert tuple(lines) == tuple(f"one-read-{name}" for name in expected)
+    decoded = {}
+    for name, line in lines.items():
+        samples, sample_rate = sf.read(output / str(line["audio_filepath"]), dtype="int16")
+        assert (samples.shape, sample_rate) == ((16000,), 16000)
+        decoded[name.removeprefix("one-read-")] = samples.astype(float)
+    np.testing.assert_array_equal(decoded["at_16000"], voice(16000))
+    np.testing.assert_allclose(decoded["stereo"], decoded["at_44100"] / 4, atol=1)
+    at_peak = np.abs(decoded["loud"]) >= 32766
+    assert 1 <= at_peak.sum() < 20, "turned down, not clipped"
 
 
 def test_samples_are_speech_at_16_khz() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -18,9 +20,23 @@ from safetensors.torch import load_file
 
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import read_run_config
+from fsq_audio.training.estimate import describe
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 STEPS = 8
+# Small, and begun in the middle of a run.
+ADVERSARIAL = [
+    "--adversarial.start_step=3",
+    "--adversarial.lead_steps=1",
+    "--adversarial.ramp_steps=2",
+    "--adversarial.every=2",
+    "--adversarial.stft_windows=[256]",
+    "--adversarial.stft_channels=4",
+    "--adversarial.periods=[3]",
+    "--adversarial.period_channels=2",
+    "--loss.balance=true",
+]
+SMALL = ["--tokenizer.encoder.trunk.channels=32", "--tokenizer.decoder.trunk.channels=32"]
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +83,34 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def finished(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run")
-    result = run(command(manifest, output))
+    result = run(command(manifest, output, *ADVERSARIAL))
     assert result.returncode == 0, result.stderr
     return output
+
+
+def losses(output: Path, name: str = "loss/mel") -> list[float]:
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+def weights(output: Path, step: int = STEPS, name: str = "model") -> dict[str, torch.Tensor]:
+    return load_file(output / "checkpoints" / f"step-{step:08d}" / f"{name}.safetensors")
+
+
+def same(first: object, second: object) -> bool:
+    """Whether two states are equal to the bit."""
+    if isinstance(first, torch.Tensor):
+        assert isinstance(second, torch.Tensor)
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)  # type: ignore[arg-type]
+    if isinstance(first, dict):
+        assert isinstance(second, dict)
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        assert isinstance(second, list | tuple)
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
 
 
 def test_a_run_leaves_a_model_that_tokenizes(finished: Path) -> None:
@@ -98,28 +139,138 @@ def test_the_loss_falls(finished: Path, manifest: Path, tmp_path: Path) -> None:
     assert sum(mel[-5:]) < 0.9 * sum(mel[:5])
 
 
-def test_a_killed_run_resumes_to_the_same_weights(
+def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
     finished: Path, manifest: Path, tmp_path: Path
 ) -> None:
-    arguments = command(manifest, tmp_path)
+    arguments = command(manifest, tmp_path, *ADVERSARIAL)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    process = subprocess.Popen(
-        arguments, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    first = tmp_path / "checkpoints" / "step-00000002"
-    deadline = time.monotonic() + 120
-    while not first.is_dir() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "model").exists(), "it finished before it could be killed"
+    choose = random.Random(0)
+    # Before and after the discriminators begin, at a random moment past a checkpoint.
+    for step in (2, 4):
+        process = subprocess.Popen(
+            arguments,
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        checkpoints = [tmp_path / "checkpoints" / f"step-{s:08d}" for s in range(step, STEPS + 1)]
+        deadline = time.monotonic() + 120
+        while not any(c.is_dir() for c in checkpoints) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(choose.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "model").exists(), "it finished before it could be killed"
     result = run(arguments)
     assert result.returncode == 0, result.stderr
-    expected = load_file(finished / "checkpoints" / f"step-{STEPS:08d}" / "model.safetensors")
-    resumed = load_file(tmp_path / "checkpoints" / f"step-{STEPS:08d}" / "model.safetensors")
-    assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
+    places = [path / "checkpoints" / f"step-{STEPS:08d}" for path in (finished, tmp_path)]
+    names = sorted(path.name for path in places[0].iterdir())
+    assert names == sorted(path.name for path in places[1].iterdir())
+    # Weights and moments of both, schedules, average, guards, balance, generators.
+    assert len(names) >= 2 + 2 + 6 + 1
+    for name in names:
+        if name.endswith(".safetensors"):
+            states = [load_file(place / name) for place in places]
+        else:
+            states = [torch.load(place / name, weights_only=False) for place in places]
+        assert same(*states), name
     shipped = [load_file(path / "model" / "model.safetensors") for path in (finished, tmp_path)]
-    assert all(torch.equal(shipped[1][name], tensor) for name, tensor in shipped[0].items())
+    assert same(*shipped)
+
+
+def test_the_adversarial_stage_begins_where_it_should(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    learning = [line["step"] for line in lines if "loss/discriminator" in line]
+    heard = [line["step"] for line in lines if "loss/adversarial" in line]
+    assert learning == [4, 6, 8]
+    assert heard == [6, 8]
+    before, after = (weights(finished, step, "model_1") for step in (6, 8))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_two_processes_do_what_one_does_with_twice_the_batch(
+    manifest: Path, tmp_path: Path
+) -> None:
+    options = [
+        *ADVERSARIAL,
+        *SMALL,
+        "--adversarial.start_step=0",
+        "--adversarial.lead_steps=0",
+        "--adversarial.every=1",
+        "--max_steps=3",
+        "--log_every=1",
+        "--tokenizer.quantizer.group_dropout=0",
+        "--tokenizer.quantizer.noise=0",
+    ]
+    one = command(manifest, tmp_path / "one", *options, "--batch_size=4")
+    two = command(manifest, tmp_path / "two", *options, "--batch_size=2")
+    two[:1] = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for arguments in (one, two):
+        result = run(arguments)
+        # A run whose processes hold different weights stops at its first checkpoint.
+        assert result.returncode == 0, result.stderr
+    for name in ("loss/total", "loss/mel", "loss/discriminator", "gradient_norm"):
+        found = losses(tmp_path / "two", name)
+        assert found == pytest.approx(losses(tmp_path / "one", name), rel=2e-3), name
+    first, second = weights(tmp_path / "one", 3), weights(tmp_path / "two", 3)
+    assert all(torch.allclose(first[n], second[n], atol=1e-4) for n in first)
+
+
+def test_accumulated_passes_do_what_one_does_with_a_larger_batch(
+    manifest: Path, tmp_path: Path
+) -> None:
+    options = [
+        *ADVERSARIAL,
+        *SMALL,
+        "--loss.balance=false",
+        "--adversarial.start_step=0",
+        "--adversarial.lead_steps=0",
+        "--max_steps=2",
+        "--log_every=1",
+        "--tokenizer.quantizer.group_dropout=0",
+        "--tokenizer.quantizer.noise=0",
+    ]
+    for name, sizes in (("one", (4, 1)), ("two", (2, 2))):
+        more = [f"--batch_size={sizes[0]}", f"--accumulate={sizes[1]}"]
+        result = run(command(manifest, tmp_path / name, *options, *more))
+        assert result.returncode == 0, result.stderr
+    for name in ("loss/total", "loss/discriminator", "gradient_norm"):
+        found = losses(tmp_path / "two", name)
+        assert found == pytest.approx(losses(tmp_path / "one", name), rel=2e-3), name
+
+
+def test_processes_that_drift_apart_are_stopped(tmp_path: Path) -> None:
+    script = tmp_path / "drift.py"
+    script.write_text(
+        "import torch\n"
+        "from accelerate import Accelerator\n"
+        "from fsq_audio.errors import TrainingError\n"
+        "from fsq_audio.training.state import check_agreement\n"
+        "accelerator = Accelerator()\n"
+        "torch.manual_seed(0)\n"
+        "layer = torch.nn.Linear(3, 3)\n"
+        "check_agreement(accelerator, layer)\n"
+        "with torch.no_grad():\n"
+        "    layer.weight[0, 0] += accelerator.process_index * 1e-3\n"
+        "try:\n"
+        "    check_agreement(accelerator, layer)\n"
+        "except TrainingError as error:\n"
+        "    print(error)\n"
+        "accelerator.end_training()\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = run([*launch, str(script)])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("1 of 2 parameters differ") == 2
+
+
+def test_a_run_that_diverges_stops_with_one_sentence(manifest: Path, tmp_path: Path) -> None:
+    guard = ["--guard.max_ratio=1e-6", "--guard.history=2", "--guard.patience=3"]
+    result = run(command(manifest, tmp_path, *SMALL, *guard))
+    assert result.returncode == 1
+    assert "error: the training diverged: 3 steps of the tokenizer in a row" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_users_mistake_is_one_sentence(manifest: Path, tmp_path: Path) -> None:
@@ -144,7 +295,35 @@ def test_every_configuration_builds_and_learns(path: Path) -> None:
     assert 400 < model.bitrate < 1100
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_says_what_it_needs(path: Path) -> None:
+    settings = read_run_config(path)
+    text = describe(settings, num_processes=2)
+    model = AudioTokenizer.from_config(settings.tokenizer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert f"{parameters / 1e6:.2f} M parameters" in text
+    assert f"{model.bitrate:.1f} bit/s" in text
+    assert ("discriminators" in text) == (settings.adversarial is not None)
+    for line in ("arithmetic", "a step", "memory", "data.train", "data.valid"):
+        assert f"\n{line}" in text
+
+
+def test_a_dry_run_trains_nothing(tmp_path: Path, manifest: Path) -> None:
+    result = run([*command(manifest, tmp_path / "run"), "--dry-run"])
+    assert result.returncode == 0, result.stderr
+    assert "GMAC per second" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
 def test_all_configurations_are_found() -> None:
-    names = {path.stem for path in CONFIGS}
-    assert {"tiny_cpu", "speech_16khz", "speech_24khz", "speech_16khz_single_book"} <= names
-    assert len(names) >= 7
+    assert {path.stem for path in CONFIGS} == {
+        "tiny_cpu",
+        "speech_16khz",
+        "speech_16khz_50hz",
+        "speech_16khz_12hz",
+        "speech_16khz_single_book",
+        "speech_16khz_adversarial",
+        "speech_24khz",
+        "conv_16khz",
+        "causal_16khz",
+    }

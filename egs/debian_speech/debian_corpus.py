@@ -1,4 +1,4 @@
-"""The seven packages: what is recorded in them, by whom, under which licence, in which file."""
+"""The eleven packages: what is recorded in them, by whom, under which licence, in which file."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ class Recordings:
         package: Debian package that holds the folder.
         folder: Folder of the recordings, relative to where the package is unpacked.
         pattern: Files below the folder, as a glob.
+        exclude: Files below the folder that are left out, as globs.
         speaker_id: Name of the voice; one human is one speaker, whatever the language.
         chapter: Middle folder of the LibriSpeech-style tree.
-        language: ISO 639-1 code.
+        language: ISO 639-1 code, or the package's own name of the language.
         licence: Short name of the licence of the recordings.
         attribution: Whom the package's copyright file names.
         transcript: Text file of the folder, relative to where the package is unpacked.
-        split: Split that all files go to; by hash if None.
+        split: Split that all files go to; by hash if None. `train` for a package that came later:
+            the held-out splits stay what they were, and so do the figures on them.
     """
 
     package: str
@@ -49,6 +51,7 @@ class Recordings:
     language: str
     licence: str
     attribution: str
+    exclude: tuple[str, ...] = ()
     transcript: str | None = None
     split: str | None = None
 
@@ -59,7 +62,7 @@ class Source:
 
     Attributes:
         utterance_id: `speaker-chapter-utterance`, with no other hyphen in it.
-        path: The file: raw G.722 at 64 kbit/s, or 16 kHz mono wav.
+        path: The file: raw G.722 at 64 kbit/s, or anything that libsndfile reads.
         recordings: Where it comes from.
         text: What is said, if the package tells.
     """
@@ -85,6 +88,105 @@ def _prompts(
     )
 
 
+_FILLETS_EXCLUDED = (
+    "**/cs/*-x-*.ogg",  # animals, viruses, a computer: voices with effects
+    "**/cs/k1-pap-*.ogg",  # a parrot
+    "bathyscaph/cs/bat-p-*.ogg",  # a telephone line, little above 5.5 kHz
+    "captain/cs/vl-leb-*.ogg",  # a skull
+    "corals/cs/re-k-*.ogg",  # a coral
+    "corridor/cs/ch-r-*.ogg",  # a robot dog
+    "viking2/cs/dr-6-checheche.ogg",  # laughter
+    "viking2/cs/dr-8-aaa.ogg",  # a scream
+    "barrel/nl/bar_v_fotka.ogg",  # a second take of bar-v-fotka
+)
+
+
+def _fillets(language: str) -> Recordings:
+    return Recordings(
+        package=f"fillets-ng-data-{language}",
+        folder="usr/share/games/fillets-ng/sound",
+        pattern=f"**/{language}/*.ogg",
+        exclude=_FILLETS_EXCLUDED,
+        speaker_id=f"fillets_{language}",
+        chapter="dialogue",
+        language=language,
+        licence="GPL-2",
+        attribution=(
+            "Fish Fillets - Next Generation (http://fillets.sourceforge.net): Ivo Danihelka, "
+            "Pavel Danihelka, ALTAR interactive, Frederic Panico, Ronny Standtke, Simone "
+            "Cociancich, Przemek Bojczuk"
+        ),
+        split="train",
+    )
+
+
+def _klettres(language: str, voice: str) -> Recordings:
+    thanks = f"; sounds by {voice}" if voice else ""
+    return Recordings(
+        package="klettres-data",
+        folder=f"usr/share/klettres/{language}",
+        pattern="*/*.ogg",
+        speaker_id=f"klettres_{language}",
+        chapter="letters",
+        language=language,
+        licence="GPL-2+",
+        attribution=(
+            "Copyright 2001-2011 Anne-Marie Mahfouf, Eric Bischoff, Mark Kretschmann, "
+            f"Michael Goettsche, Pino Toscano{thanks}"
+        ),
+        split="train",
+    )
+
+
+def _ktuberling(language: str) -> Recordings:
+    return Recordings(
+        package="ktuberling-data",
+        folder=f"usr/share/ktuberling/sounds/{language}",
+        pattern="*.*",
+        speaker_id=f"ktuberling_{language}",
+        chapter="words",
+        language=language,
+        licence="GPL-2+",
+        attribution=(
+            "Copyright 1999-2017 Albert Astals Cid, Éric Bischoff, Meni Livne, the KDE Team, "
+            "Rosetta Contributors and Canonical Ltd; English sounds by John Calhoun"
+        ),
+        split="valid-unseen" if language in _KTUBERLING_HELD_OUT else "train",
+    )
+
+
+# Whom KLettres' handbook thanks for the sounds of a language; it does not know all of them.
+_KLETTRES_VOICES = {
+    "ar": "",
+    "cs": "Eva Mikulčíková",
+    "da": "Erik Kjaer Pedersen",
+    "de": "Helmut Kriege",
+    "en": "Robert Wadley",
+    "en_GB": "",
+    "es": "Ana Belén Caballero and Juan Pedro Paredes",
+    "fr": "Ludovic Grossard",
+    "he": "Assaf Gorgon",
+    "hu": "",
+    "it": "Pietro Pasotti",
+    "lt": "",
+    "ml": "",
+    "nb": "",
+    "nds": "Manfred Wiese and Sönke Dibbern",
+    "nl": "Geert Stams",
+    "pt_BR": "Lindonjohnson Monte and Michelle Monte",
+    "ru": "",
+    "tn": "",
+    "uk": "",
+}
+# Without fi, it, nds, pt and sv, which have 8 kHz only, and without the three other spellings of
+# Serbian, which are copies of sr.
+_KTUBERLING_LANGUAGES = (
+    *("ca", "da", "de", "el", "en", "es", "fr", "ga", "gl", "lt", "nl", "nn", "ro", "ru", "sl"),
+    *("sr", "uk", "wa"),
+)
+# Voices to choose settings by, so that `test-unseen` need not be looked at. The German one may be
+# in KLettres, too.
+_KTUBERLING_HELD_OUT = ("de", "en", "sl")
 _ALLISON = (
     "Copyright 2003-2010 Allison Smith (http://www.theivrvoice.com); "
     "financial contributions by Digium, Inc."
@@ -161,6 +263,10 @@ CORPUS = (
         transcript=f"{_SPHINX}/cards/cards.transcription",
         split="test-commands",
     ),
+    _fillets("cs"),
+    _fillets("nl"),
+    *(_klettres(language, voice) for language, voice in _KLETTRES_VOICES.items()),
+    *(_ktuberling(language) for language in _KTUBERLING_LANGUAGES),
 )
 
 
@@ -229,7 +335,8 @@ def list_sources(downloads: Path) -> Iterator[Source]:
         if recordings.transcript is not None:
             texts = parse_transcript((root / recordings.transcript).read_text(encoding="utf-8"))
         folder = root / recordings.folder
-        paths = sorted(folder.glob(recordings.pattern))
+        excluded = {path for glob in recordings.exclude for path in folder.glob(glob)}
+        paths = sorted(set(folder.glob(recordings.pattern)) - excluded)
         if not paths:
             raise FileNotFoundError(f"no {recordings.pattern} under {folder}")
         for path in paths:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+import soxr
 from debian_corpus import Source
 from numpy.typing import NDArray
 
@@ -84,16 +85,31 @@ def decode_g722(sources: Sequence[Source], folder: Path) -> None:
             write_flac(np.fromfile(raw, dtype="<i2"), folder / f"{source.utterance_id}.flac")
 
 
-def decode_wav(sources: Sequence[Source], folder: Path) -> None:
-    """Copy 16 kHz mono wav files into `folder` as FLAC."""
+def find_source_fault(path: Path) -> str | None:
+    """Why a recording is not worth decoding, or None."""
+    if path.stat().st_size == 0:
+        return "empty file"
+    if path.suffix == ".g722":  # raw, always 16 kHz
+        return None
+    info = sf.info(path)
+    if info.frames == 0:
+        return "empty file"
+    if info.samplerate < SAMPLE_RATE:
+        return f"recorded at less than {SAMPLE_RATE} Hz"
+    return None
+
+
+def decode_sound(sources: Sequence[Source], folder: Path) -> None:
+    """Decode wav, Vorbis or Opus files into `folder`; 16 kHz mono 16-bit comes out as it is."""
     for source in sources:
-        samples, sample_rate = sf.read(source.path, dtype="int16")
-        if sample_rate != SAMPLE_RATE or samples.ndim != 1:
-            raise SystemExit(
-                f"{source.path} should be {SAMPLE_RATE} Hz mono, it has {sample_rate} Hz and "
-                f"shape {samples.shape}."
-            )
-        write_flac(samples, folder / f"{source.utterance_id}.flac")
+        samples, sample_rate = sf.read(source.path, dtype="float32", always_2d=True)
+        mono = samples.mean(axis=1)
+        if sample_rate != SAMPLE_RATE:
+            mono = soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="VHQ")
+        # Vorbis may exceed full scale, up to sixty times in one voice: turn it down, do not clip.
+        mono /= max(1.0, float(np.abs(mono).max()))
+        whole = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+        write_flac(whole, folder / f"{source.utterance_id}.flac")
 
 
 def batches(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
@@ -106,8 +122,8 @@ def decode(sources: Sequence[Source], *, folder: Path, pool: ThreadPoolExecutor)
     """Decode recordings into `folder`, many at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     g722 = [source for source in sources if source.path.suffix == ".g722"]
-    wav = [source for source in sources if source.path.suffix == ".wav"]
+    sound = [source for source in sources if source.path.suffix != ".g722"]
     jobs = [pool.submit(decode_g722, batch, folder) for batch in batches(g722)]
-    jobs += [pool.submit(decode_wav, batch, folder) for batch in batches(wav)]
+    jobs += [pool.submit(decode_sound, batch, folder) for batch in batches(sound)]
     for job in jobs:
         job.result()

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from debian_corpus import CORPUS, NOT_SPEECH, Source, list_sources, packages
-from debian_decode import SAMPLE_RATE, check_tools, decode, fetch_package
+from debian_decode import SAMPLE_RATE, check_tools, decode, fetch_package, find_source_fault
 from debian_splits import (
     assign_splits,
     find_shared_openings,
@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 MIN_SAMPLES = SAMPLE_RATE // 4
 SILENCE_DBFS = -50.0
-SPLITS = ("train", "valid", "test", "test-unseen", "test-commands")
+RUMBLE_HZ = 70.0  # no voice of the corpus is lower
+SPLITS = ("train", "valid", "valid-unseen", "test", "test-unseen", "test-commands")
 DROPPED = "dropped"
 
 
@@ -66,6 +67,13 @@ def level_dbfs(samples: NDArray[np.int16]) -> float:
     return float(10 * np.log10(np.square(frames).mean(axis=1).max() + 1e-12))
 
 
+def rumble_share(samples: NDArray[np.int16]) -> float:
+    """Share of the energy that is below `RUMBLE_HZ`: mains hum, an offset."""
+    energy = np.square(np.abs(np.fft.rfft(samples / 32768.0)))
+    frequencies = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+    return float(energy[frequencies < RUMBLE_HZ].sum() / energy.sum())
+
+
 def find_fault(name: str, samples: NDArray[np.int16]) -> str | None:
     """Why a recording cannot be used, or None."""
     if name.rsplit("-", maxsplit=1)[-1] in NOT_SPEECH:
@@ -74,6 +82,8 @@ def find_fault(name: str, samples: NDArray[np.int16]) -> str | None:
         return f"shorter than {MIN_SAMPLES / SAMPLE_RATE:g} s"
     if level_dbfs(samples) < SILENCE_DBFS:
         return f"silence (below {SILENCE_DBFS:g} dBFS throughout)"
+    if rumble_share(samples) > 0.5:
+        return f"hum (half of the energy below {RUMBLE_HZ:g} Hz)"
     return None
 
 
@@ -96,7 +106,8 @@ def choose_splits(recordings: Sequence[Recording]) -> dict[str, str]:
     """Split of every usable recording; what sounds the same goes the same way."""
     by_speaker: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
-        by_speaker[recording.source.recordings.speaker_id].append(recording)
+        if recording.source.recordings.split is None:
+            by_speaker[recording.source.recordings.speaker_id].append(recording)
     pairs = []
     for voice in by_speaker.values():
         openings = np.stack([r.opening for r in voice if r.opening is not None])
@@ -110,6 +121,12 @@ def choose_splits(recordings: Sequence[Recording]) -> dict[str, str]:
         if recording.source.recordings.split is not None:
             splits[recording.source.utterance_id] = recording.source.recordings.split
     return splits
+
+
+def precedence(recording: Recording) -> tuple[bool, str]:
+    """Order of the manifests, and which of two copies is kept: never a train-only one."""
+    late = recording.source.recordings.split in ("train", "valid-unseen")
+    return late, recording.source.utterance_id
 
 
 def final_path(output: Path, split: str, name: str) -> Path:
@@ -156,8 +173,9 @@ def write_licences(output: Path, downloads: Path) -> None:
     lines = [
         "# Licences of the recordings",
         "",
-        "The full copyright file of each package is in `licences/`. The recordings were decoded",
-        "and stored as 16 kHz FLAC; nothing else was changed.",
+        "The full copyright file of each package is in `licences/`. The recordings were decoded,",
+        "mixed to mono, resampled to 16 kHz, turned down where they exceeded full scale and stored",
+        "as FLAC; nothing else was changed.",
         "",
         "| package | speaker | language | licence | attribution |",
         "|---|---|---|---|---|",
@@ -197,8 +215,8 @@ def prepare(output: Path, *, downloads: Path, num_workers: int) -> None:
     for source in list_sources(downloads):
         if source.utterance_id in sources:
             raise SystemExit(f"two recordings have the name {source.utterance_id}.")
-        if source.path.stat().st_size == 0:
-            drops[source.utterance_id] = "empty file"
+        if fault := find_source_fault(source.path):
+            drops[source.utterance_id] = fault
         else:
             sources[source.utterance_id] = source
     # A finished FLAC is found wherever it lies: the split is known only when all are decoded.
@@ -213,7 +231,7 @@ def prepare(output: Path, *, downloads: Path, num_workers: int) -> None:
 
     usable: list[Recording] = []
     first_with: dict[str, str] = {}
-    for recording in sorted(recordings, key=lambda r: r.source.utterance_id):
+    for recording in sorted(recordings, key=precedence):
         name = recording.source.utterance_id
         fault = recording.fault
         if fault is None and first_with.setdefault(recording.content, name) != name:

@@ -13,14 +13,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsq_audio import audio
+from fsq_audio.blocks import WINDOW_FRAMES
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.system import CodeTable, Kind, Produced, place
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
-
-COUNTED_FRAMES = 512
-"""Frames of which operations are counted: one canonical window, so that none is filled up."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,13 @@ def count_gmacs(model: AudioTokenizer) -> float:
     Args:
         model: that encodes and decodes one canonical window.
     """
-    num_samples = COUNTED_FRAMES * model.hop_length
-    with FlopCounterMode(display=False) as counter:
-        model.decode(model.encode(torch.zeros(1, num_samples)))
+    encoder, decoder, hop = model.encoder, model.decoder, model.hop_length
+    waveform = torch.zeros(1, WINDOW_FRAMES * hop + sum(encoder.context))
+    codes = torch.zeros(1, model.num_groups, WINDOW_FRAMES + sum(decoder.context)).long()
+    device = next(model.parameters()).device
+    # Not by way of encode and decode: those work in other threads, where nothing is counted.
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.quantizer(encoder(waveform.to(device)))
+        decoder(model.quantizer.decode(codes.to(device)))
     # The counter says two operations for a multiply-add.
-    return float(counter.get_total_flops()) / 2 / 1e9 / (num_samples / model.sample_rate)
+    return float(counter.get_total_flops()) / 2 / 1e9 / (WINDOW_FRAMES / model.frame_rate)

@@ -183,6 +183,6 @@ def load_codec(source: str) -> Any:
 def _hop_length(model: Any) -> int:
     config = model.config
     if config.model_type == "mimi":
-        hop: float = config.sampling_rate / config.frame_rate
-        return round(hop)
+        hop_length: int = round(config.sampling_rate / config.frame_rate)
+        return hop_length
     return int(config.hop_length)

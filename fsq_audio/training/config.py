@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import ConfigDict, Field
 
 from fsq_audio.config import Positive, TokenizerConfig, from_mapping
-from fsq_audio.errors import ConfigError
+from fsq_audio.training.overrides import read_mapping
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -20,16 +18,52 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseConfig:
+    """Noise under the speech.
+
+    Attributes:
+        folder: recordings of noise; null makes coloured noise (white to brown) instead.
+        probability: share of the crops that get it.
+        snr_db: lowest and highest ratio of speech to noise, in decibels.
+    """
+
+    __pydantic_config__ = _STRICT
+    folder: str | None = None
+    probability: Fraction = 0.3
+    snr_db: tuple[float, float] = (5.0, 30.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverbConfig:
+    """A room around the speech.
+
+    Attributes:
+        folder: recordings of impulse responses; null makes decaying noise instead.
+        probability: share of the crops that get it.
+        decay_seconds: shortest and longest time to fall by 60 dB, of the responses that are made.
+    """
+
+    __pydantic_config__ = _STRICT
+    folder: str | None = None
+    probability: Fraction = 0.2
+    decay_seconds: tuple[float, float] = (0.1, 0.6)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """What is trained on.
 
     Attributes:
-        train: manifest of the training recordings.
-        valid: manifest of the validation recordings.
+        train: the training recordings: a manifest, a folder of audio (LibriSpeech and LibriTTS
+            trees are recognised), a lhotse CutSet (`.jsonl.gz`), or tar shards (`a/*.tar`).
+        valid: the validation recordings, likewise.
         crop_frames: frames per training example.
         gain_db: each crop's level is changed by up to this much, up or down, in decibels.
         speed: each crop is played up to this fraction faster or slower, pitch and formants with it:
             a few voices sound like more.
+        noise: noise is added to some crops; null: none.
+        reverb: some crops are heard in a room; null: none. What the augmentations make is input
+            and target at once: a tokenizer keeps what it hears.
         num_workers: loader processes.
     """
 
@@ -39,6 +73,8 @@ class DataConfig:
     crop_frames: Positive = 64
     gain_db: Weight = 6.0
     speed: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    noise: NoiseConfig | None = None
+    reverb: ReverbConfig | None = None
     num_workers: Annotated[int, Field(ge=0)] = 1
 
 
@@ -54,6 +90,8 @@ class LossConfig:
         saturation: weight of the mean squared excess of the scalars beyond +-2, where a bounded
             scalar hardly moves and hardly learns. Without it, the first two hundred steps drive
             most scalars there.
+        balance: weights of the losses of the waveform become shares of its gradient (see
+            `fsq_audio.training.balancer`); the saturation loss stays outside.
     """
 
     __pydantic_config__ = _STRICT
@@ -62,6 +100,7 @@ class LossConfig:
     mel: Weight = 15.0
     stft: Weight = 0.0
     saturation: Weight = 1.0
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mel_windows) != len(self.mel_bands):
@@ -74,6 +113,8 @@ class LossConfig:
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay to zero.
+
+    The discriminators have one of their own, whose `ema_decay` is not used.
 
     Attributes:
         learning_rate: the peak.
@@ -93,6 +134,74 @@ class OptimizerConfig:
     ema_decay: Fraction = 0.999
 
 
+def _discriminator_optimizer() -> OptimizerConfig:
+    return OptimizerConfig(learning_rate=3e-4, warmup_steps=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """The adversarial stage: discriminators, and what the tokenizer hears of them.
+
+    Attributes:
+        start_step: the discriminators begin to learn here.
+        lead_steps: steps that they learn alone, before the tokenizer hears them.
+        ramp_steps: steps over which their losses then grow to full weight.
+        every: they are trained every n-th step; the tokenizer hears them in every one.
+        loss: "hinge" or "least_squares".
+        weight: of the adversarial loss.
+        feature_matching: weight of the distance of their features.
+        stft_windows: one STFT discriminator each, in samples.
+        stft_channels: width of these.
+        compression: exponent of the magnitudes that they see.
+        periods: one period discriminator each.
+        period_channels: width of the first layer of these.
+        optimizer: of the discriminators.
+    """
+
+    __pydantic_config__ = _STRICT
+    start_step: Annotated[int, Field(ge=0)] = 0
+    lead_steps: Annotated[int, Field(ge=0)] = 200
+    ramp_steps: Annotated[int, Field(ge=0)] = 1000
+    every: Positive = 1
+    loss: Literal["hinge", "least_squares"] = "hinge"
+    weight: Weight = 0.5
+    feature_matching: Weight = 1.0
+    stft_windows: tuple[Positive, ...] = (512, 1024, 2048)
+    stft_channels: Positive = 16
+    compression: Annotated[float, Field(gt=0, le=1)] = 0.3
+    periods: tuple[Positive, ...] = (2, 3, 5, 7, 11)
+    period_channels: Positive = 8
+    optimizer: OptimizerConfig = field(default_factory=_discriminator_optimizer)
+
+    def __post_init__(self) -> None:
+        if not self.stft_windows and not self.periods:
+            raise ValueError("an adversarial stage needs stft_windows or periods")
+
+    def gain(self, step: int) -> float:
+        """The share of their weight, 0 to 1, that the losses of the discriminators have."""
+        heard = step - self.start_step - self.lead_steps
+        if heard < 0:
+            return 0.0
+        return min((heard + 1) / max(self.ramp_steps, 1), 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """What happens to steps that would do harm (see `fsq_audio.training.guard`).
+
+    Attributes:
+        max_ratio: a step is skipped where its gradient norm is more than this many times the
+            running median; null: only where it or the loss is not finite.
+        history: norms that the median is taken of; until half as many are known, none is too large.
+        patience: this many skipped in a row end the run.
+    """
+
+    __pydantic_config__ = _STRICT
+    max_ratio: Annotated[float, Field(gt=0)] | None = None
+    history: Positive = 100
+    patience: Positive = 20
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One complete training run.
@@ -102,12 +211,18 @@ class RunConfig:
         data: what is trained on.
         loss: what is minimised.
         optimizer: how.
+        adversarial: the adversarial stage; null: none, a run is reconstruction only.
+        guard: against steps that would do harm.
         init_from: a saved model (folder, hub id or "default") whose weights the run starts from.
         max_steps: optimizer steps of the whole run.
-        batch_size: crops per step and process.
+        batch_size: crops per process and forward pass.
+        accumulate: forward passes per step.
         seed: of weights, crops and noise.
         precision: "bf16" computes matrix products in bfloat16; the quantizer stays in float32. For
-            GPUs, and CPUs with instructions for it; others become several times slower.
+            GPUs, and CPUs with instructions for it; others become several times slower. There is
+            no "fp16": its loss scaling, with two optimizers, is a trap that bf16 does not have.
+        compile: the trunks go through torch.compile (a C++ compiler is needed).
+        tracker: tensorboard, or another tracker of Accelerate's; null: `log.jsonl` only.
         validate_every: steps between validations.
         validate_items: recordings that a validation reads.
         save_every: steps between checkpoints.
@@ -120,11 +235,16 @@ class RunConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    adversarial: AdversarialConfig | None = None
+    guard: GuardConfig = field(default_factory=GuardConfig)
     init_from: str | None = None
     max_steps: Positive = 20000
     batch_size: Positive = 8
+    accumulate: Positive = 1
     seed: int = 0
     precision: Literal["no", "bf16"] = "no"
+    compile: bool = False
+    tracker: str | None = "tensorboard"
     validate_every: Positive = 1000
     validate_items: Positive = 16
     save_every: Positive = 500
@@ -143,36 +263,4 @@ def read_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     Raises:
         ConfigError: the file cannot be read, or keys or values are wrong, all in one message.
     """
-    try:
-        values = yaml.load(Path(path).read_text("utf-8"), Loader=_Loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping of options, got {type(values).__name__}")
-    words = [word for pair in overrides for word in _split_pair(pair)]
-    if len(words) % 2:
-        raise ConfigError(f"overrides come as --key value, the last has no value: {words[-1]}")
-    for key, value in zip(words[::2], words[1::2], strict=True):
-        if not key.startswith("--"):
-            raise ConfigError(f"overrides come as --key value, got {key!r} where a key should be")
-        *parents, last = key[2:].split(".")
-        place = values
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"{key}: {parent} is a value, it has no {last}")
-        place[last] = yaml.load(value, Loader=_Loader)
-    return from_mapping(RunConfig, values, where=str(path))
-
-
-def _split_pair(word: str) -> list[str]:
-    return word.split("=", 1) if word.startswith("--") and "=" in word else [word]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 6e-4 as a string; people mean the number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+    return from_mapping(RunConfig, read_mapping(path, overrides), where=str(path))

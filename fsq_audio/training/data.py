@@ -1,83 +1,39 @@
-"""Training crops out of a manifest: deterministic per (seed, index), read by seeking."""
+"""Training crops: deterministic per (seed, index), read by seeking."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+import logging
+import multiprocessing
+from collections.abc import Sequence
 
 import numpy as np
-import soundfile
-import soxr
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from fsq_audio.errors import AudioError, ConfigError
+from fsq_audio.errors import AudioError
 from fsq_audio.layers import Context
+from fsq_audio.training.augment import Augmentation
+from fsq_audio.training.recordings import Recording, read_span, stretch
 
-
-@dataclass(frozen=True)
-class Recording:
-    """One line of a manifest.
-
-    Attributes:
-        path: the audio file.
-        num_samples: its length at `sample_rate`.
-        sample_rate: samples per second.
-    """
-
-    path: Path
-    num_samples: int
-    sample_rate: int
-
-
-def read_manifest(path: str | Path) -> list[Recording]:
-    """Reads a manifest: JSON lines with `audio_filepath`, `num_samples` and `sample_rate`.
-
-    Args:
-        path: the manifest; relative audio paths start at its folder.
-
-    Raises:
-        ConfigError: it cannot be read, a line is wrong, or it names no recording.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"cannot read the manifest {path}: {error.strerror}") from error
-    recordings = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            recordings.append(
-                Recording(
-                    path.parent / entry["audio_filepath"],
-                    int(entry["num_samples"]),
-                    int(entry["sample_rate"]),
-                )
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}, line {number}, is no manifest entry: {error!r}") from error
-    if not recordings:
-        raise ConfigError(f"the manifest {path} names no recording")
-    return recordings
+_LOG = logging.getLogger(__name__)
+MAX_ATTEMPTS = 10
 
 
 class CropDataset(Dataset[Tensor]):
-    """Random crops with the audio around them; recordings weigh by their length.
+    """Random crops with the audio around them; recordings weigh by their duration.
 
-    Item `index` depends on `(seed, index)` alone, so a run resumes by counting, and no state of a
-    sampler is needed.
+    A crop is a function of (seed, index): a run resumes from its step, and any number of processes
+    and workers draws the same ones. Where a recording cannot be read, another one takes its place,
+    which is a function of (seed, index), too.
 
     Args:
-        recordings: what to read, all at one sample rate.
-        sample_rate: the rate that is expected of them.
-        crop_samples: length of a crop.
-        context: samples to read around a crop; zeros stand beyond a recording's ends.
+        recordings: what to draw from; other sample rates are resampled.
+        sample_rate: samples per second of the crops.
+        crop_samples: S, samples per crop.
+        context: samples before and after a crop; zeros beyond a recording's ends.
         gain_db: the level changes by up to this many decibels, never beyond full scale.
         speed: the playing speed changes by up to this factor minus one, up or down.
+        augmentations: applied in order, before the gain.
         seed: of all choices.
         num_items: length of the dataset.
     """
@@ -93,34 +49,57 @@ class CropDataset(Dataset[Tensor]):
         speed: float,
         seed: int,
         num_items: int,
+        augmentations: Sequence[Augmentation] = (),
     ) -> None:
-        for recording in recordings:
-            if recording.sample_rate != sample_rate:
-                raise ConfigError(
-                    f"{recording.path} has {recording.sample_rate} Hz, the tokenizer expects "
-                    f"{sample_rate} Hz: prepare the data at that rate"
-                )
         self.recordings = recordings
+        self.sample_rate = sample_rate
         self.crop_samples = crop_samples
         self.context = context
         self.gain_db = gain_db
         self.speed = speed
+        self.augmentations = tuple(augmentations)
         self.seed = seed
         self.num_items = num_items
-        self._ends = np.cumsum([recording.num_samples for recording in recordings])
+        lengths = [round(r.num_samples * sample_rate / r.sample_rate) for r in recordings]
+        self._ends = np.cumsum(lengths)
+        # Shared, since the readers are other processes.
+        self._num_failed = multiprocessing.Value("q", 0)
+
+    @property
+    def num_failed(self) -> int:
+        """Crops so far whose recording could not be read, workers included."""
+        return int(self._num_failed.value)
 
     def __len__(self) -> int:
         return self.num_items
 
     def __getitem__(self, index: int) -> Tensor:
-        """One crop with its context: `[left + crop_samples + right]` float32."""
+        """One crop with its context: `[left + crop_samples + right]` float32.
+
+        Raises:
+            AudioError: ten recordings drawn in a row cannot be read.
+        """
         if not 0 <= index < self.num_items:
             raise IndexError(index)
-        choose = np.random.default_rng((self.seed, index))
+        reason: AudioError | None = None
+        for attempt in range(MAX_ATTEMPTS):
+            key = (self.seed, index, attempt) if attempt else (self.seed, index)
+            try:
+                return self._crop(np.random.default_rng(key))
+            except AudioError as error:
+                reason = error
+                with self._num_failed.get_lock():
+                    self._num_failed.value += 1
+                _LOG.warning("crop %d, another takes its place: %s", index, error)
+        raise AudioError(f"{MAX_ATTEMPTS} recordings in a row cannot be read, the last: {reason}")
+
+    def _crop(self, choose: np.random.Generator) -> Tensor:
         chosen = int(np.searchsorted(self._ends, choose.integers(self._ends[-1]), side="right"))
         recording = self.recordings[chosen]
         gain = 10 ** (choose.uniform(-self.gain_db, self.gain_db) / 20)
         speed = (1 + self.speed) ** choose.uniform(-1, 1)
+        # Samples of the file per sample of the crop.
+        speed *= recording.sample_rate / self.sample_rate
         num_samples = self.context.left + self.crop_samples + self.context.right
         num_read, before = round(num_samples * speed), round(self.context.left * speed)
         # Some crops reach over an end, so that clean starts and ends are learnt.
@@ -129,32 +108,7 @@ class CropDataset(Dataset[Tensor]):
         start = int(choose.integers(min(-margin, room), max(room + margin, 0) + 1)) - before
         waveform = read_span(recording, start=start, stop=start + num_read)
         if num_read != num_samples:
-            changed = soxr.resample(waveform.numpy(), num_read, num_samples)
-            waveform = torch.from_numpy(changed)[:num_samples]
-            waveform = F.pad(waveform, (0, num_samples - len(waveform)))
+            waveform = stretch(waveform, num_samples)
+        for augmentation in self.augmentations:
+            waveform = augmentation(waveform, choose)
         return waveform * min(gain, 1 / max(float(waveform.abs().max()), 1e-4))
-
-
-def read_span(recording: Recording, *, start: int, stop: int) -> Tensor:
-    """Samples `[stop - start]` of a recording; zeros beyond its ends.
-
-    Raises:
-        AudioError: the file cannot be read, or is shorter than the manifest says.
-    """
-    span = torch.zeros(stop - start)
-    first, last = max(start, 0), min(stop, recording.num_samples)
-    if first >= last:
-        return span
-    try:
-        samples, _ = soundfile.read(
-            str(recording.path), start=first, stop=last, dtype="float32", always_2d=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"cannot read {recording.path}: {error}") from error
-    if len(samples) != last - first:
-        raise AudioError(
-            f"{recording.path} ends before sample {last}, its manifest says "
-            f"{recording.num_samples} samples: prepare the data again"
-        )
-    span[first - start : last - start] = torch.from_numpy(samples.mean(axis=1))
-    return span

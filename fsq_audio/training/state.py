@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fsq_audio.errors import CheckpointError
+from fsq_audio.errors import CheckpointError, TrainingError
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -92,13 +92,14 @@ class Checkpoints:
         accelerator.save_state(str(temporary), safe_serialization=True)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            shutil.rmtree(target, ignore_errors=True)
+            self._discard(target)
             os.replace(temporary, target)
             for old in self.steps()[: -self.keep]:
-                shutil.rmtree(self._path(old))
+                self._discard(self._path(old))
+        accelerator.wait_for_everyone()
 
     def load_newest(self, accelerator: Accelerator) -> int:
-        """Restores the newest checkpoint.
+        """Restores the newest checkpoint, and removes what a killed run left half-written.
 
         Returns:
             Its step; 0 where there is none.
@@ -106,6 +107,9 @@ class Checkpoints:
         Raises:
             CheckpointError: it cannot be restored.
         """
+        if accelerator.is_main_process and self.folder.is_dir():
+            for remains in [*self.folder.glob("*.tmp"), *self.folder.glob("*.old")]:
+                shutil.rmtree(remains, ignore_errors=True)
         steps = self.steps()
         if not steps:
             return 0
@@ -118,5 +122,33 @@ class Checkpoints:
             ) from error
         return steps[-1]
 
+    def _discard(self, checkpoint: Path) -> None:
+        # Renamed first: killed half-way, it must not look like a checkpoint.
+        remains = checkpoint.with_suffix(".old")
+        shutil.rmtree(remains, ignore_errors=True)
+        if checkpoint.is_dir():
+            os.replace(checkpoint, remains)
+            shutil.rmtree(remains)
+
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def check_agreement(accelerator: Accelerator, *modules: nn.Module) -> None:
+    """Refuses to go on where processes no longer hold the same weights, to the bit.
+
+    Raises:
+        TrainingError: they drifted apart; all processes raise it.
+    """
+    sums = [
+        parameter.detach().float().contiguous().view(torch.int32).sum(dtype=torch.int64)
+        for module in modules
+        for parameter in module.parameters()
+    ]
+    everyones: Tensor = accelerator.gather(torch.stack(sums)[None])
+    num_different = int((everyones != everyones[0]).any(dim=0).sum())
+    if num_different:
+        raise TrainingError(
+            f"{num_different} of {len(sums)} parameters differ between processes: one of them "
+            f"took a step that the others did not"
+        )

@@ -127,6 +127,7 @@ class EnCodec(Peer):
 
     name = "EnCodec"
     facts = "facebook/encodec_24khz, 1.5 kbps (2 codebooks)"
+    share = 16  # one batch; the peers' time on the whole folder would be half an hour
     hop_length, num_codebooks, codebook_size = 320, 2, 1024
 
     def __init__(self) -> None:
@@ -152,6 +153,7 @@ class Mimi(Peer):
 
     name = "Mimi"
     facts = "kyutai/mimi, 1.1 kbps (8 of its 32 codebooks)"
+    share = 16
     hop_length, num_codebooks, codebook_size = 1920, 8, 2048
 
     def __init__(self) -> None:

@@ -1,0 +1,56 @@
+"""Reading a run from YAML, with dotted overrides of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fsq_audio.errors import ConfigError
+
+
+def read_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Plain values of a YAML file; overrides such as `--a.b 3` or `--a.b=3` replace some.
+
+    Raises:
+        ConfigError: the file cannot be read or holds no mapping, or an override is malformed.
+    """
+    try:
+        values = yaml.load(Path(path).read_text("utf-8"), Loader=_Loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of options, got {type(values).__name__}")
+    words = [word for pair in overrides for word in _split_pair(pair)]
+    if len(words) % 2:
+        raise ConfigError(f"overrides come as --key value, the last has no value: {words[-1]}")
+    for key, value in zip(words[::2], words[1::2], strict=True):
+        if not key.startswith("--"):
+            raise ConfigError(f"overrides come as --key value, got {key!r} where a key should be")
+        *parents, last = key[2:].split(".")
+        place: dict[str, Any] = values
+        for parent in parents:
+            # A section that the file leaves at null is begun by the first of its options.
+            if place.get(parent) is None:
+                place[parent] = {}
+            place = place[parent]
+            if not isinstance(place, dict):
+                raise ConfigError(f"{key}: {parent} is a value, it has no {last}")
+        place[last] = yaml.load(value, Loader=_Loader)
+    return values
+
+
+def _split_pair(word: str) -> list[str]:
+    return word.split("=", 1) if word.startswith("--") and "=" in word else [word]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 6e-4 as a string; people mean the number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
