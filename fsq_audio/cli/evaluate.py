@@ -88,7 +88,7 @@ def find_recordings(references: Sequence[str], *, leave_out: Path) -> list[Recor
 
 
 def find_systems(arguments: Namespace) -> list[System]:
-    """The systems that the arguments name; with none at all, the model in the package.
+    """The systems that the arguments name; without any, or with groups only, our own model.
 
     Args:
         arguments: of the verb.
@@ -102,7 +102,8 @@ def find_systems(arguments: Namespace) -> list[System]:
         torch.set_num_threads(arguments.num_threads)
     baselines = [text for each in arguments.baseline for text in each]
     sources = arguments.model
-    if not (sources or arguments.degraded or baselines):
+    is_asked = arguments.num_groups is not None or not (arguments.degraded or baselines)
+    if not sources and is_asked:
         sources = ["default"]
     systems: list[System] = []
     for source in sources:

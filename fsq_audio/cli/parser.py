@@ -17,7 +17,8 @@ or - for a list of paths on standard input (one a line, or NUL between them). Wh
 folder or by a pattern keeps its relative path under OUT; a file keeps its name."""
 
 _SYSTEMS = """\
-Without --model, --degraded or --baseline, the model in the package is evaluated. OUT gets
+Without --model, --degraded or --baseline, or with --num-groups, the model in the package is
+evaluated. OUT gets
 summary.json, rows.csv and rows.parquet, rate_distortion.json and .png, versa.jsonl, audio/ and
 tokens/; the same command goes on where it stopped."""
 

@@ -126,16 +126,19 @@ def visqol(pair: Pair) -> float:
         pair: of the recordings.
 
     Raises:
-        UnmeasurableError: under half a second, or silent.
+        UnmeasurableError: under half a second, silent, or hardly any speech.
     """
     pair.check_audible()
     if len(pair.reference.samples) < SAMPLE_RATE // 2:
         raise Unmeasurable("under half a second")
-    result = _visqol().measure_from_arrays(
-        pair.reference.samples.astype(np.float64),
-        pair.degraded.samples.astype(np.float64),
-        sample_rate=SAMPLE_RATE,
-    )
+    try:
+        result = _visqol().measure_from_arrays(
+            pair.reference.samples.astype(np.float64),
+            pair.degraded.samples.astype(np.float64),
+            sample_rate=SAMPLE_RATE,
+        )
+    except IndexError:  # no patch of the reference passes its voice activity detector
+        raise Unmeasurable("no stretch of speech that is long enough") from None
     return float(result.moslqo)
 
 
