@@ -30,8 +30,8 @@ from fsq_audio.report import charts
 from fsq_audio.report.clips import (
     Codes,
     Sound,
+    begins_with,
     choose_clips,
-    leave_out_prefixes,
     load_codes,
     load_sound,
     to_flac,
@@ -309,7 +309,9 @@ def test_a_picture_of_codes_has_a_pixel_for_each() -> None:
     assert brightness[0, 0] < brightness[0, 1] < brightness[0, 2]
 
 
-def test_streams_are_those_of_the_token_files_and_drawn_once(evaluation: Path) -> None:
+def test_streams_are_those_of_the_token_files_and_drawn_once(
+    evaluation: Path, tmp_path: Path
+) -> None:
     results = read_results(evaluation)
     found = {name: load_codes(results, name, "one", seconds=99) for name in results.systems}
     assert found["copy"] is None
@@ -317,10 +319,15 @@ def test_streams_are_those_of_the_token_files_and_drawn_once(evaluation: Path) -
     assert found["ours-1"] is not None
     tokens = AudioTokens.load(evaluation / "tokens/ours-2/one.fsq")
     np.testing.assert_array_equal(found["ours-2"].codes, tokens.codes[0].numpy())
-    both = {"ours-1": found["ours-1"], "ours-2": found["ours-2"]}
-    assert list(leave_out_prefixes(both)) == ["ours-2"]
-    other = Codes(both["ours-1"].codes + 1, 1000, 75)
-    assert list(leave_out_prefixes(both | {"ours-1": other})) == ["ours-1", "ours-2"]
+    assert begins_with(found["ours-2"], found["ours-1"])
+    assert not begins_with(found["ours-1"], found["ours-2"])
+    assert not begins_with(found["ours-2"], found["ours-2"])
+    assert not begins_with(
+        found["ours-2"], replace(found["ours-1"], codes=found["ours-1"].codes + 1)
+    )
+    html = read_page(evaluation, tmp_path / "page.html", names=["one"])
+    assert re.findall(r"Tokens of ([\w-]+)", html) == ["ours-2"]
+    assert "First groups of the same: ours-1." in html
     half = load_codes(results, "ours-2", "one", seconds=0.75)
     assert half is not None
     assert (half.codes.shape, half.num_frames) == ((2, 38), 75)

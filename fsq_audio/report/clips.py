@@ -159,22 +159,10 @@ def load_codes(results: Results, system: str, id: str, *, seconds: float) -> Cod
     return Codes(codes[:, :kept], size, num_frames)
 
 
-def leave_out_prefixes(codes: dict[str, Codes]) -> dict[str, Codes]:
-    """The streams that are not the first groups of another one.
-
-    Args:
-        codes: by system.
-    """
-    return {
-        name: own
-        for name, own in codes.items()
-        if not any(other != name and _begins(codes[other], own) for other in codes)
-    }
-
-
-def _begins(longer: Codes, own: Codes) -> bool:
-    groups = len(own.codes)
-    return len(longer.codes) > groups and np.array_equal(longer.codes[:groups], own.codes)
+def begins_with(longer: Codes, shorter: Codes) -> bool:
+    """Whether a stream is the first groups, and not all, of another."""
+    groups = len(shorter.codes)
+    return len(longer.codes) > groups and np.array_equal(longer.codes[:groups], shorter.codes)
 
 
 def _spread(results: Results, systems: Sequence[str], number: int) -> list[str]:

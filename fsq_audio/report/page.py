@@ -19,8 +19,8 @@ from fsq_audio.report import charts, pictures
 from fsq_audio.report.clips import (
     Codes,
     Sound,
+    begins_with,
     choose_clips,
-    leave_out_prefixes,
     load_codes,
     load_sound,
     to_flac,
@@ -87,11 +87,13 @@ class Stream:
         system: its name.
         image: a data URL.
         codes: what is drawn.
+        others: systems that keep its first groups.
     """
 
     system: str
     image: str
     codes: Codes
+    others: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Section:
     Attributes:
         results: of the evaluation.
         clips: to listen to.
+        are_named: whether somebody named them.
         table: the summary.
         failures: reasons for missing values.
         key_charts: rate-distortion of the key metrics.
@@ -149,6 +152,7 @@ class Section:
 
     results: Results
     clips: Sequence[Clip]
+    are_named: bool
     table: Table
     failures: Sequence[Failure]
     key_charts: Sequence[charts.Chart]
@@ -243,6 +247,7 @@ def _section(results: Results, ids: Sequence[str], choice: Choice) -> Section:
     return Section(
         results=results,
         clips=[_clip(results, systems, id, choice.seconds) for id in ids],
+        are_named=bool(choice.names),
         table=summary_table(results, systems),
         failures=count_failures(results, systems),
         key_charts=[chart for chart in all_charts if chart.metric in key],
@@ -294,8 +299,6 @@ def _clip(results: Results, systems: Sequence[str], id: str, seconds: float) -> 
             players.append(show(name, sounds[name], rates=rates, cells=cells))
         else:
             players.append(Player(name, rates, reason=row.failures.get("audio", "no audio")))
-    found = {name: load_codes(results, name, id, seconds=original.seconds) for name in systems}
-    streams = leave_out_prefixes({name: each for name, each in found.items() if each is not None})
     settled = results.journal.settled(f"recording {id}")
     durations = (results.rows[name, id].duration for name in systems)
     return Clip(
@@ -306,12 +309,25 @@ def _clip(results: Results, systems: Sequence[str], id: str, seconds: float) -> 
         seconds=original.seconds,
         highest=highest / 1000,
         players=players,
-        streams=[
-            Stream(name, _data_url("image/png", pictures.draw_codes(codes)), codes)
-            for name, codes in streams.items()
-        ],
+        streams=_streams(results, systems, id, original.seconds),
         table=clip_table(results, systems, id),
     )
+
+
+def _streams(results: Results, systems: Sequence[str], id: str, seconds: float) -> list[Stream]:
+    """The token streams; what is the beginning of another one is not drawn again."""
+    found = {name: load_codes(results, name, id, seconds=seconds) for name in systems}
+    codes = {name: each for name, each in found.items() if each is not None}
+    return [
+        Stream(
+            name,
+            _data_url("image/png", pictures.draw_codes(own)),
+            own,
+            [other for other, each in codes.items() if begins_with(own, each)],
+        )
+        for name, own in codes.items()
+        if not any(begins_with(each, own) for each in codes.values())
+    ]
 
 
 def _rates(results: Results, system: str) -> str:
