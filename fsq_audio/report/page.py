@@ -212,7 +212,6 @@ def render(sections: Sequence[Section], *, title: str) -> str:
         title: of the page.
     """
     import jinja2
-    from markupsafe import Markup
 
     files = importlib.resources.files("fsq_audio.report")
     style, script = ((files / f"page.{end}").read_text("utf-8") for end in ("css", "js"))
@@ -225,9 +224,8 @@ def render(sections: Sequence[Section], *, title: str) -> str:
         sections=sections,
         title=title,
         version=__version__,
-        # Our own files, and the only ones that are not escaped.
-        style=Markup(style),
-        script=Markup(script),
+        style=style,
+        script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
         size=(charts.WIDTH, charts.HEIGHT),
