@@ -18,6 +18,7 @@ import pytest
 import soundfile
 import yaml
 from cli_tools import Outcome, listing, make_noise, write_audio
+from conftest import SAMPLES
 from report_tools import EVIL, RATE, SILENT, make_evaluation
 
 from fsq_audio.cli import main
@@ -352,6 +353,20 @@ def test_flac_is_exact_to_sixteen_bits(tmp_path: Path) -> None:
     back, rate = soundfile.read(path, dtype="int16")
     assert rate == 44100
     assert back.tolist() == [0, 16384, -32768, 32767, 32767, 1]
+
+
+def test_flac_is_as_small_as_it_gets() -> None:
+    speech = load_sound(SAMPLES[0])
+    quick = io.BytesIO()
+    soundfile.write(quick, speech.samples, RATE, format="FLAC", compression_level=0.0)
+    assert len(to_flac(speech)) < 0.98 * len(quick.getvalue())
+
+
+def test_beside_silence_nothing_looks_loud() -> None:
+    silence = Sound(np.zeros(RATE, np.float32), RATE)
+    noise = Sound(make_noise(1.0)[:, 0] * np.float32(1e-4), RATE)
+    picture = draw_spectrogram(noise, seconds=1, highest=8000, top_db=loudest(silence))
+    assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).max() < 128
 
 
 def test_only_the_beginning_is_read(tmp_path: Path) -> None:

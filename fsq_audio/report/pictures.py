@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 400, 128
 """Pixels of a spectrogram."""
 RANGE_DB = 80.0
 """Between the darkest colour and the loudest point of the original."""
+QUIET_DB = -40.0
 WINDOW_SECONDS = 0.025
 
 Bytes = NDArray[np.uint8]
@@ -23,7 +24,8 @@ Bytes = NDArray[np.uint8]
 
 def loudest(sound: Sound) -> float:
     """The largest level of a spectrogram in dB, to which others are compared."""
-    return float(_levels(sound).max())
+    # Beside silence, nothing should look as loud as can be.
+    return max(float(_levels(sound).max()), QUIET_DB)
 
 
 def draw_spectrogram(sound: Sound, *, seconds: float, highest: float, top_db: float) -> bytes:
