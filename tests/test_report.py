@@ -37,7 +37,8 @@ from fsq_audio.report.clips import (
     load_sound,
     to_flac,
 )
-from fsq_audio.report.page import Choice, write_page
+from fsq_audio.report.content import Choice
+from fsq_audio.report.page import write_page
 from fsq_audio.report.pictures import draw_codes, draw_spectrogram, loudest
 from fsq_audio.report.results import read_results
 from fsq_audio.report.table import clip_cell, summary_table

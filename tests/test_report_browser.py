@@ -15,7 +15,8 @@ import pytest
 import soundfile
 from report_tools import EVIL, SILENT, make_evaluation
 
-from fsq_audio.report.page import Choice, write_page
+from fsq_audio.report.content import Choice
+from fsq_audio.report.page import write_page
 from fsq_audio.report.results import Results, read_results
 
 pytest.importorskip("jinja2")

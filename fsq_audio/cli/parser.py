@@ -167,7 +167,7 @@ def _add_report(verbs: argparse._SubParsersAction[_Parser]) -> None:
     summary = "make a page to listen to, or a listening test, from evaluations"
     verb = verbs.add_parser(
         "report", help=summary, description=f"{summary.capitalize()}.\n\n{_REPORT}",
-        epilog=_EXIT_CODES,
+        epilog="exit codes: 0 written; 1 stopped by an error; 2 wrong usage; 130 interrupted.",
     )  # fmt: skip
     verb.set_defaults(module="fsq_audio.cli.report", parser=verb)
     verb.add_argument(

@@ -6,7 +6,8 @@ from argparse import Namespace
 
 from fsq_audio.cli.parser import UsageError
 from fsq_audio.cli.session import make_console
-from fsq_audio.report.page import Choice, write_page
+from fsq_audio.report.content import Choice
+from fsq_audio.report.page import write_page
 from fsq_audio.report.results import read_results
 from fsq_audio.report.webmushra import write_test
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fsq_audio.audio import read_info
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.report.clips import HIGHEST_RATE, choose_clips, load_sound, to_integers
-from fsq_audio.report.page import Choice
+from fsq_audio.report.content import Choice
 from fsq_audio.report.results import Results
 
 ANCHORS = {"anchor35": 3500.0, "anchor70": 7000.0}
