@@ -57,7 +57,7 @@ EXTRAS = {
     # Not in `eval`: resemblyzer requires the obsolete package `typing` and builds webrtcvad from
     # C source (webrtcvad-wheels has it built); both metrics are computed only when asked for.
     "eval-more": ["distillmos>=0.9", "resemblyzer>=0.1.4", "webrtcvad-wheels>=2.0.14"],
-    "report": ["jinja2>=3.1", "matplotlib>=3.8"],
+    "report": ["jinja2>=3.1", "matplotlib>=3.8", "pillow>=9.1"],
     "cluster": ["datatrove>=0.10"],
     "lhotse": ["lhotse>=1.33"],
     "webdataset": ["webdataset>=1.0"],
@@ -75,6 +75,8 @@ EXTRAS["test"] = [
     *EXTRAS["lhotse"],
     *EXTRAS["webdataset"],
     "hypothesis>=6.100",
+    # Drives the Chromium of the system, where there is one; downloads none of its own.
+    "playwright>=1.45",
     "pytest>=8.0",
     "pytest-benchmark>=4.0",
     "pytest-xdist>=3.5",
@@ -114,6 +116,9 @@ setup(
             "pretrained/README.md",
             "pretrained/config.json",
             "pretrained/model.safetensors",
+            "report/page.css",
+            "report/page.html.j2",
+            "report/page.js",
         ]
     },
     include_package_data=False,

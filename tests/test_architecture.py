@@ -43,7 +43,8 @@ ARROWS: dict[str, set[str]] = {
     "__init__": {"tokenizer"},
     "evaluation": {"tokenizer", "audio"},
     "training": {"tokenizer", "audio"},
-    "cli": {"__init__", "evaluation", "tokenizer", "training"},
+    "report": {"__init__", "evaluation", "audio"},
+    "cli": {"__init__", "evaluation", "report", "tokenizer", "training"},
     "__main__": {"cli"},
     "recipes": {"__init__", "evaluation", "tokenizer", "training"},
     "egs": set(),  # they call commands only

@@ -130,6 +130,21 @@ def test_a_bad_file_is_named_counted_and_stops_nothing(
     assert read_rows(tmp_path / "out")[1]["mel_distance"] == ""
 
 
+def test_a_file_name_that_is_not_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "originals" / "a\udcff.wav"
+    try:
+        write_audio(path)
+    except OSError:
+        pytest.skip("this file system wants Unicode names")
+    system = DegradedFolder(tmp_path / "originals", "same")
+    run([Recording("a\udcff", path)], [system], tmp_path / "out")
+    with open(tmp_path / "out/rows.csv", encoding="utf-8", errors="surrogateescape") as file:
+        assert next(csv.DictReader(file))["id"] == "a\udcff"
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (row,) = parquet.read_table(tmp_path / "out/rows.parquet").to_pylist()
+    assert row["id"] == r"a\udcff"
+
+
 def test_what_is_done_is_not_done_again(
     clips: list[Recording], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

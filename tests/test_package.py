@@ -99,6 +99,13 @@ def test_wheel_has_the_checkpoint(wheel: zipfile.ZipFile) -> None:
         assert wheel.read(path) == (ROOT / path).read_bytes()
 
 
+def test_wheel_has_the_page_of_the_report(wheel: zipfile.ZipFile) -> None:
+    files = sorted((ROOT / "fsq_audio" / "report").glob("page.[!p]*"))
+    assert [path.name for path in files] == ["page.css", "page.html.j2", "page.js"]
+    for path in files:
+        assert wheel.read(f"fsq_audio/report/{path.name}") == path.read_bytes()
+
+
 def test_version_and_command(wheel: zipfile.ZipFile, metadata: Message) -> None:
     assert metadata["Name"] == "fsq-audio"
     assert metadata["Version"] == fsq_audio.__version__

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to scores: prepare, train, evaluate.
+# From nothing to a page to listen to: prepare, train, evaluate, report.
 #   bash egs/debian_speech/run.sh [first stage] [last stage]
 # Trains the configuration in $CONFIG (default: the one that ships) into runs/$CONFIG.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 first=${1:-1}
-last=${2:-3}
+last=${2:-4}
 config=${CONFIG:-speech_16khz}
 data=egs/debian_speech/data
 run=runs/$config
@@ -29,4 +29,8 @@ if stage 3 "tokenize, resynthesize and score, beside other codecs"; then
             --baseline "${BASELINES-opus:6k,opus:8k,opus:12k,codec2:1200,codec2:3200}" ||
             (($? == 3)) # some metric had no value on some recording: the table counts it
     done
+fi
+if stage 4 "a page to listen to"; then
+    fsq-audio report "$run/evaluation/test-unseen" -o "$run/report.html" --clips "${CLIPS:-2}" \
+        --title "debian_speech: an unseen reader"
 fi

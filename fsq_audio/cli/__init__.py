@@ -1,4 +1,4 @@
-"""The command line: `fsq-audio tokenize | decode | reconstruct | evaluate | info`.
+"""The command line: `fsq-audio tokenize | decode | reconstruct | evaluate | report | info`.
 
 Parsing imports nothing heavy; the module of a verb, and torch with it, comes when it runs.
 """

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from fsq_audio.cli.outputs import ExistsError, Job
-from fsq_audio.cli.report import Report
 from fsq_audio.cli.stores import IfExists, Making
+from fsq_audio.cli.tally import Report
 from fsq_audio.errors import TokenError
 from fsq_audio.tokens import AudioTokens
 

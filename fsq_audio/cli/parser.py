@@ -22,6 +22,11 @@ evaluated. OUT gets
 summary.json, rows.csv and rows.parquet, rate_distortion.json and .png, versa.jsonl, audio/ and
 tokens/; the same command goes on where it stopped."""
 
+_REPORT = """\
+The page is one file that needs no network: originals and systems side by side with players,
+spectrograms, token streams and metrics, a summary that can be sorted, rate-distortion curves and
+codebooks. Its size grows with clips x systems x seconds."""
+
 _EXIT_CODES = """\
 exit codes: 0 all done; 1 stopped by an error; 2 wrong usage; 3 done, but some files failed (see
 the messages, and errors.jsonl in OUT); 130 interrupted: run the same command again to continue."""
@@ -71,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_running(verb)
 
     _add_evaluate(verbs)
+    _add_report(verbs)
 
     verb = _add_verb(verbs, "info", "tell what a model or a token file is")
     verb.add_argument(
@@ -153,6 +159,61 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )
     group.add_argument(
         "-j", "--num-workers", type=_positive, default=1, metavar="N", help="processes (default: 1)"
+    )
+    _add_talking(verb)
+
+
+def _add_report(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    summary = "make a page to listen to, or a listening test, from evaluations"
+    verb = verbs.add_parser(
+        "report", help=summary, description=f"{summary.capitalize()}.\n\n{_REPORT}",
+        epilog="exit codes: 0 written; 1 stopped by an error; 2 wrong usage; 130 interrupted.",
+    )  # fmt: skip
+    verb.set_defaults(module="fsq_audio.cli.report", parser=verb)
+    verb.add_argument(
+        "evaluations",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="what fsq-audio evaluate -o FOLDER wrote; several make one page",
+    )
+    verb.add_argument("-o", "--output", type=Path, metavar="PAGE", help="the HTML file")
+    verb.add_argument(
+        "--webmushra",
+        type=Path,
+        metavar="FOLDER",
+        help="write a listening test for webMUSHRA: YAML, WAV files, hidden reference, anchors",
+    )
+    verb.add_argument("--title", default="Listening page", help="of the page and the test")
+    group = verb.add_argument_group("what is heard")
+    group.add_argument(
+        "--clips",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="recordings of each evaluation, spread over it (default: 3)",
+    )
+    group.add_argument(
+        "--clip",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="this recording instead: its id in rows.csv, or the end of it; may be repeated",
+    )
+    group.add_argument(
+        "--systems",
+        action="append",
+        default=[],
+        type=_names,
+        metavar="LIST",
+        help="these systems, in this order, with commas (default: all)",
+    )
+    group.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="the beginning of a longer recording (default: 10)",
     )
     _add_talking(verb)
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from fsq_audio.cli.console import Console
 from fsq_audio.cli.outputs import Job
-from fsq_audio.cli.report import Report, Tally
+from fsq_audio.cli.tally import Report, Tally
 from fsq_audio.errors import FSQAudioError
 
 Facts = TypeVar("Facts")

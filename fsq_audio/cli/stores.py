@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fsq_audio.cli.outputs import ExistsError, Job, Target
-from fsq_audio.cli.report import Report
+from fsq_audio.cli.tally import Report
 from fsq_audio.tokens import AudioTokens, TokenFormat
 
 IfExists = Literal["skip", "overwrite", "error"]

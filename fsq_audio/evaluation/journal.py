@@ -76,6 +76,11 @@ class Journal:
                 f"give another folder"
             )
 
+    def settled(self, name: str) -> Mapping[str, Any]:
+        """What `settle` noted under a name; empty where nothing was."""
+        values: Mapping[str, Any] = self._settings.get(name, {})
+        return values
+
     def add_produced(self, key: Key, produced: Produced) -> None:
         """Notes what a system made."""
         values = asdict(produced) | {"degraded": str(produced.degraded)}

@@ -127,7 +127,17 @@ def _write_parquet(records: Sequence[Mapping[str, Any]], names: Sequence[str], p
     columns = [*FIXED, *names, "failures"]
     schema = pa.schema([(name, pa.string() if name in texts else pa.float64()) for name in columns])
     beside = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(list(records), schema=schema), beside)
+    # Parquet holds Unicode only: bytes of a file name that are none are written as escapes.
+    clean = [
+        {
+            name: value.encode("utf-8", "backslashreplace").decode()
+            if isinstance(value, str)
+            else value
+            for name, value in record.items()
+        }
+        for record in records
+    ]
+    pq.write_table(pa.Table.from_pylist(clean, schema=schema), beside)
     os.replace(beside, path)
 
 

@@ -1,0 +1,1 @@
+"""What people look at and listen to: a page of an evaluation, and a listening test."""
