@@ -25,6 +25,8 @@ class SpectralFrontEnd:
         window_length: length of the Hann window in samples; it also sets the number of bins.
         subframes: spectra per frame, evenly spaced; the windows step by hop / subframes.
         bands: mel bands of a spectrum; null keeps every bin.
+        lags: values of the autocorrelation, at lags evenly spaced in octaves over the pitch of
+            voices; 0: none.
     """
 
     __pydantic_config__ = _STRICT
@@ -32,6 +34,7 @@ class SpectralFrontEnd:
     window_length: Positive = 1024
     subframes: Positive = 1
     bands: Positive | None = 100
+    lags: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,25 @@ class ISTFTHead:
     name: Literal["istft"] = "istft"
     window_length: Positive = 1280
     subframes: Positive = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HarmonicNoiseHead:
+    """Pulses at a pitch read from the codes, and noise, each through a filter that varies in time.
+
+    Attributes:
+        window_length: length of the synthesis window in samples, a multiple of its step.
+        subframes: spectra per frame; the windows step by hop / subframes.
+        bands: mel-spaced gains of each filter.
+        pitch_channels: width of the layers that read the pitch.
+    """
+
+    __pydantic_config__ = _STRICT
+    name: Literal["harmonic_noise"] = "harmonic_noise"
+    window_length: Positive = 640
+    subframes: Positive = 4
+    bands: Positive = 80
+    pitch_channels: Positive = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,8 +140,8 @@ class DecoderConfig:
 
     __pydantic_config__ = _STRICT
     trunk: TrunkConfig = dataclasses.field(default_factory=lambda: TrunkConfig(num_blocks=7))
-    head: Annotated[ISTFTHead | TransposedHead, Field(discriminator="name")] = dataclasses.field(
-        default_factory=ISTFTHead
+    head: Annotated[ISTFTHead | HarmonicNoiseHead | TransposedHead, Field(discriminator="name")] = (
+        dataclasses.field(default_factory=ISTFTHead)
     )
 
 
@@ -170,6 +192,8 @@ def _head_faults(config: TokenizerConfig) -> list[str]:
         return _stride_faults("decoder.head", head.strides, hop)
     faults = _subframe_faults("decoder.head", head.subframes, hop)
     step = hop // head.subframes
+    if isinstance(head, HarmonicNoiseHead) and step % 2:
+        faults.append(f"decoder.head.subframes must give an even step, got {step} samples")
     if not faults and (head.window_length % step or head.window_length < 2 * step):
         faults.append(
             f"decoder.head.window_length must be a multiple, two or more, of its step "

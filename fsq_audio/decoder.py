@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fsq_audio.config import ISTFTHead, TokenizerConfig, TransposedHead
+from fsq_audio.blocks import WINDOW_FRAMES
+from fsq_audio.config import HarmonicNoiseHead, ISTFTHead, TokenizerConfig, TransposedHead
+from fsq_audio.encoder import mel_filters
 from fsq_audio.layers import Context, ResidualUnit, Trunk, kernel_context, leaky
+from fsq_audio.source import PitchPredictor, pulse_train, white_noise
 
 
 class Decoder(nn.Module):
@@ -30,19 +33,94 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(trunk.channels)
         self.head = build_head(config)
         self.context: Context = self.trunk.context + self.head.context
+        self.pitch = build_pitch(config)
+        self.source_rows = 0 if self.pitch is None else self.pitch.source_rows
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, source: Tensor | None = None) -> Tensor:
         """The waveform of the frames inside the context.
 
         Args:
             latents: `[B, C, context.left + T + context.right]`.
+            source: `[B, source_rows, left + T + right]` int64, what the source does in each frame;
+                for a head that has a source.
 
         Returns:
             Waveform `[B, T * hop_length]`.
         """
         x = self.trunk(self.project(latents.transpose(1, 2)).transpose(1, 2))
-        waveform: Tensor = self.head(self.norm(x.transpose(1, 2)))
+        x = self.norm(x.transpose(1, 2))
+        if self.pitch is None:
+            waveform: Tensor = self.head(x)
+        else:
+            waveform = self.head(x, self.trunk.context.crop(source))
         return waveform
+
+
+class HarmonicNoise(nn.Module):
+    """Pulses and noise, filtered in the short-time spectrum (Engel et al. 2020, section 3)."""
+
+    MAX_LOG_GAIN = 6.0
+
+    window: Tensor
+    analysis: Tensor
+    noise: Tensor
+    interpolation: Tensor
+
+    def __init__(
+        self, config: HarmonicNoiseHead, *, sample_rate: int, hop: int, channels: int, causal: bool
+    ) -> None:
+        super().__init__()
+        self.hop, self.subframes, self.bands = hop, config.subframes, config.bands
+        self.step = hop // config.subframes
+        self.window_length = config.window_length
+        self.overlap = config.window_length // self.step
+        self.offset = 0 if causal else (self.window_length - self.step) // 2
+        neighbours = Context(self.overlap - 1, 0) if causal else Context(*[self.overlap // 2] * 2)
+        # Once for the windows that reach into the frames, once for the source under these windows.
+        left, right = (-(-2 * count // self.subframes) for count in neighbours)
+        self.context = Context(left + 1, right)
+        self.gains = nn.Linear(channels, self.subframes * 2 * config.bands)
+        nn.init.constant_(self.gains.bias, -4.0)
+        self.register_buffer("window", synthesis_window(self.window_length, self.step), False)
+        self.register_buffer("analysis", torch.hann_window(self.window_length), False)
+        self.register_buffer("noise", white_noise(WINDOW_FRAMES * hop), False)
+        triangles = mel_filters(
+            sample_rate=sample_rate, window_length=self.window_length, bands=config.bands
+        )
+        triangles = triangles / triangles.amax(1, keepdim=True)
+        triangles[0, 0] = triangles[-1, -1] = 1.0
+        self.register_buffer("interpolation", triangles / triangles.sum(0), False)
+
+    def forward(self, x: Tensor, source: Tensor) -> Tensor:
+        """`[B, left + T + right, C]`, source `[B, 2 * subframes, the same]` -> `[B, T * hop]`."""
+        advances, phases = (rows.transpose(1, 2).flatten(1) for rows in source.chunk(2, dim=1))
+        gains = self.gains(x)
+        with torch.autocast(x.device.type, enabled=False):
+            batch, num_frames, _ = x.shape
+            log_gains = gains.float().view(batch, num_frames * self.subframes, 2, self.bands)
+            filters = torch.exp((log_gains @ self.interpolation).clamp(max=self.MAX_LOG_GAIN))
+            with torch.no_grad():
+                pulses = self._spectra(pulse_train(advances, phases, step=self.step))
+                noise = self._spectra(self._noise(num_frames, batch, x.device))
+            spectrum = pulses * filters[:, :, 0] + noise * filters[:, :, 1]
+            pieces = torch.fft.irfft(spectrum, n=self.window_length)
+            samples = overlap_add(pieces * self.window, self.step)
+        start = self.context.left * self.hop + self.offset
+        stop = start + (num_frames - self.context.left - self.context.right) * self.hop
+        return samples[:, start:stop]
+
+    def _spectra(self, waveform: Tensor) -> Tensor:
+        around = Context(self.offset, self.window_length - self.step - self.offset)
+        frames = around.pad(waveform).unfold(-1, self.window_length, self.step)
+        return torch.fft.rfft(frames * self.analysis)
+
+    def _noise(self, num_frames: int, batch: int, device: torch.device) -> Tensor:
+        length = len(self.noise)
+        starts = torch.full((batch, 1), -self.context.left * self.hop, device=device)
+        if self.training:
+            starts = torch.randint(length, (batch, 1), device=device)
+        places = starts + torch.arange(num_frames * self.hop, device=device)
+        return self.noise[places % length]
 
 
 class InverseSTFT(nn.Module):
@@ -170,11 +248,34 @@ class Upsample(nn.Module):
         return Context(given.left - left, given.right - right).times(self.stride)
 
 
-def build_head(config: TokenizerConfig) -> InverseSTFT | ConvUpsampler:
+def build_pitch(config: TokenizerConfig) -> PitchPredictor | None:
+    """What reads the pitch, for a head that has a source."""
+    head = config.decoder.head
+    if not isinstance(head, HarmonicNoiseHead):
+        return None
+    return PitchPredictor(
+        channels=config.encoder.trunk.channels,
+        width=head.pitch_channels,
+        sample_rate=config.sample_rate,
+        hop=config.hop_length,
+        subframes=head.subframes,
+        causal=config.causal,
+    )
+
+
+def build_head(config: TokenizerConfig) -> InverseSTFT | HarmonicNoise | ConvUpsampler:
     """The head that the configuration names."""
     head, channels = config.decoder.head, config.decoder.trunk.channels
     if isinstance(head, TransposedHead):
         return ConvUpsampler(head, channels=channels, causal=config.causal)
+    if isinstance(head, HarmonicNoiseHead):
+        return HarmonicNoise(
+            head,
+            sample_rate=config.sample_rate,
+            hop=config.hop_length,
+            channels=channels,
+            causal=config.causal,
+        )
     return InverseSTFT(head, hop=config.hop_length, channels=channels, causal=config.causal)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fsq_audio.config import ConvFrontEnd, SpectralFrontEnd, TokenizerConfig
 from fsq_audio.errors import ConfigError
 from fsq_audio.layers import SLOPE, Context, ResidualUnit, Trunk, kernel_context, leaky
+from fsq_audio.source import HIGHEST_HZ, LOWEST_HZ
 
 
 class Encoder(nn.Module):
@@ -85,7 +86,16 @@ class SpectralProjection(nn.Module):
                 sample_rate=sample_rate, window_length=self.window_length, bands=features
             )
             self.register_buffer("filters", filters, persistent=False)
-        self.project = nn.Linear(self.subframes * features, channels)
+        self.lags = config.lags
+        if config.lags:
+            self.register_buffer(
+                "at_lags",
+                lag_interpolation(
+                    config.lags, sample_rate=sample_rate, window_length=self.window_length
+                ),
+                persistent=False,
+            )
+        self.project = nn.Linear(self.subframes * (features + config.lags), channels)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """`[B, context.left + T * hop + context.right]` -> `[B, C, T]`."""
@@ -94,10 +104,17 @@ class SpectralProjection(nn.Module):
             frames = waveform.unfold(-1, self.window_length, self.step) * self.window
             real, imaginary = torch.view_as_real(torch.fft.rfft(frames)).unbind(-1)
             power = torch.addcmul(real * real, imaginary, imaginary)
+            if self.lags:
+                # Compressed spectra, so that one strong formant does not pass for a period.
+                periods = torch.fft.irfft((power + self.FLOOR) ** 0.3)
+                periods = periods / periods[..., :1]
+                periods = F.linear(periods[..., : self.at_lags.shape[1]], self.at_lags) * 20
             if self.mel:
                 power = F.linear(power, self.filters)
             # The affine constants centre speech near zero with unit spread.
             features = torch.log(power + self.FLOOR) * 0.25 + 2.5
+            if self.lags:
+                features = torch.cat([features, periods], dim=-1)
             batch, _, width = features.shape
         stacked = features.reshape(batch, -1, self.subframes * width)
         projected: Tensor = self.project(stacked)
@@ -185,3 +202,11 @@ def mel_filters(*, sample_rate: int, window_length: int, bands: int) -> Tensor:
             f"{sample_rate} Hz: some hold no bin; take fewer bands or a longer window"
         )
     return (filters / totals).float()
+
+
+def lag_interpolation(count: int, *, sample_rate: int, window_length: int) -> Tensor:
+    """Autocorrelation at integer lags -> at lags evenly spaced in octaves: `[count, lags]`."""
+    shortest, longest = sample_rate / HIGHEST_HZ, sample_rate / LOWEST_HZ
+    wanted = shortest * (longest / shortest) ** torch.linspace(0, 1, count, dtype=torch.float64)
+    lags = torch.arange(min(round(longest) + 2, window_length // 2), dtype=torch.float64)
+    return (1 - (lags - wanted[:, None]).abs()).clamp(min=0).float()

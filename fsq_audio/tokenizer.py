@@ -39,6 +39,7 @@ class Reconstruction:
     waveform: Tensor
     scalars: Tensor
     quantized: Quantized
+    octaves: Tensor | None = None
 
 
 class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
@@ -163,8 +164,13 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         """
         latents = self.encoder(waveform)
         quantized = self.quantizer(latents)
-        samples = self.decoder(self.decoder.context.pad(quantized.quantized))
-        return Reconstruction(samples, self.quantizer.scalars(latents), quantized)
+        kept = quantized.quantized
+        pitch, octaves, source = self.decoder.pitch, None, None
+        if pitch is not None:
+            octaves = pitch(pitch.context.pad(kept))
+            source = self.decoder.context.pad(pitch.source(pitch.advances(octaves)))
+        samples = self.decoder(self.decoder.context.pad(kept), source)
+        return Reconstruction(samples, self.quantizer.scalars(latents), quantized, octaves)
 
     # Waveform -> tokens
 
@@ -351,13 +357,12 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
     def _decode_items(self, items: Iterable[Tensor]) -> Iterator[tuple[tuple[int, int], Tensor]]:
         """Pieces `[n]` of each row of each item `[R, G, T]`, in order within a row."""
+        items = list(items)
+        sources = self._sources(items)
 
         def rows() -> Iterator[tuple[tuple[int, int, int], Tensor]]:
-            for item, codes in enumerate(items):
-                # Windows are filled up with zeros, so zero must mean "outside": codes move up by
-                # one, and a last row marks the frames that are the item's own.
-                inside = torch.ones_like(codes[:, :1])
-                block = torch.cat([codes + 1, inside], dim=1)
+            for item, (codes, source) in enumerate(zip(items, sources, strict=True)):
+                block = torch.cat([source, _marked(codes)], dim=1)
                 for window in cut_windows([block], hop=1, context=self.decoder.context):
                     for row, values in enumerate(window.values):
                         yield (item, row, window.num_frames), values
@@ -365,10 +370,41 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         for (item, row, num_frames), samples in self._run(rows(), self._decode_block):
             yield (item, row), samples[: num_frames * self.hop_length]
 
+    def _sources(self, items: list[Tensor]) -> list[Tensor]:
+        """What the decoder's source does in each frame of items `[R, G, T]`: `[R, X, T]` int64.
+
+        The pitch of a whole recording comes first: its phase is summed up from the first frame.
+        """
+        pitch = self.decoder.pitch
+        if pitch is None:
+            return [codes[:, :0] for codes in items]
+
+        def rows() -> Iterator[tuple[tuple[int, int, int], Tensor]]:
+            for item, codes in enumerate(items):
+                for window in cut_windows([_marked(codes)], hop=1, context=pitch.context):
+                    for row, values in enumerate(window.values):
+                        yield (item, row, window.num_frames), values
+
+        pieces: list[list[list[Tensor]]] = [[[] for _ in codes] for codes in items]
+        for (item, row, num_frames), advances in self._run(rows(), self._pitch_block):
+            pieces[item][row].append(advances[: num_frames * pitch.subframes])
+        sources = []
+        for rows_of_item in pieces:
+            advances = torch.stack([torch.cat(row) for row in rows_of_item])
+            sources.append(pitch.source(advances))
+        return sources
+
+    def _pitch_block(self, block: Tensor) -> Tensor:
+        assert self.decoder.pitch is not None
+        return self.decoder.pitch.advances(self.decoder.pitch(self._latents(block)))
+
     def _decode_block(self, block: Tensor) -> Tensor:
-        latents = self.quantizer.decode(block[:, :-1] - 1) * block[:, -1:]
-        waveform: Tensor = self.decoder(latents)
+        num_rows = self.decoder.source_rows
+        waveform: Tensor = self.decoder(self._latents(block[:, num_rows:]), block[:, :num_rows])
         return waveform
+
+    def _latents(self, block: Tensor) -> Tensor:
+        return self.quantizer.decode(block[:, :-1] - 1) * block[:, -1:]
 
     # Shared
 
@@ -394,6 +430,15 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
     def _check_tokens(self, tokens: AudioTokens, num_groups: int | None) -> Tensor:
         tokens.check_format(self.format)
         return tokens.codes[:, : self._check_groups(num_groups, tokens.codes.shape[1])]
+
+
+def _marked(codes: Tensor) -> Tensor:
+    """Codes `[R, G, T]` -> `[R, G + 1, T]` in which zero means "outside".
+
+    Windows are filled up with zeros: so codes move up by one, and a last row marks the frames that
+    are the item's own.
+    """
+    return torch.cat([codes + 1, torch.ones_like(codes[:, :1])], dim=1)
 
 
 def _check_waveform(waveform: Tensor, lengths: Tensor | Sequence[int] | None) -> list[int]:

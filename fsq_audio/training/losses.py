@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsq_audio.encoder import mel_filters
+from fsq_audio.layers import Context
+from fsq_audio.source import LOWEST_HZ
+from fsq_audio.training.pitch import estimate_pitch
 
 
 class SpectralLoss(nn.Module):
@@ -61,3 +64,23 @@ class SpectralLoss(nn.Module):
 def saturation_loss(scalars: Tensor) -> Tensor:
     """Mean squared excess of the scalars `[B, D, T]` beyond +-2, where tanh has flattened out."""
     return (scalars.abs() - 2).relu().square().mean()
+
+
+def pitch_loss(octaves: Tensor, waveform: Tensor, *, context: Context, sample_rate: int) -> Tensor:
+    """Mean distance to the estimated pitch, in octaves; where speech is periodic, it counts.
+
+    Args:
+        octaves: `[B, N]` above LOWEST_HZ, predicted for the end of each of N equal steps.
+        waveform: `[B, left + N * step + right]`, what was encoded.
+        context: left and right, in samples.
+        sample_rate: in Hz.
+
+    Returns:
+        A scalar; 0 where nothing is periodic.
+    """
+    step = (waveform.shape[-1] - sum(context)) // octaves.shape[-1]
+    ends = context.left + step * torch.arange(1, octaves.shape[-1] + 1, device=waveform.device)
+    frequency, periodicity = estimate_pitch(waveform, ends, sample_rate=sample_rate)
+    weight = periodicity.square()
+    distance = (octaves - torch.log2(frequency / LOWEST_HZ)).abs()
+    return (weight * distance).sum() / weight.sum().clamp(min=1.0)
