@@ -16,6 +16,9 @@ Positive = Annotated[int, Field(gt=0)]
 
 _STRICT = ConfigDict(extra="forbid")
 
+PITCH_HZ = (50.0, 560.0)
+"""The lowest and highest pitch of voices, of encoders that look for it and sources that hum it."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpectralFrontEnd:
@@ -181,6 +184,11 @@ def _front_end_faults(config: TokenizerConfig) -> list[str]:
     if isinstance(front_end, ConvFrontEnd):
         return _stride_faults("encoder.front_end", front_end.strides, hop)
     faults = _subframe_faults("encoder.front_end", front_end.subframes, hop)
+    if front_end.lags and front_end.window_length < 2 * (config.sample_rate / PITCH_HZ[0] + 2):
+        faults.append(
+            f"encoder.front_end.window_length must hold two periods of {PITCH_HZ[0]:.0f} Hz for "
+            f"its lags, got {front_end.window_length} samples"
+        )
     if front_end.window_length < hop // front_end.subframes:
         faults.append("encoder.front_end.window_length is shorter than its step: samples are lost")
     return faults
@@ -194,6 +202,8 @@ def _head_faults(config: TokenizerConfig) -> list[str]:
     step = hop // head.subframes
     if isinstance(head, HarmonicNoiseHead) and step % 2:
         faults.append(f"decoder.head.subframes must give an even step, got {step} samples")
+    if isinstance(head, HarmonicNoiseHead) and config.causal:
+        faults.append("decoder.head harmonic_noise looks ahead: a causal tokenizer takes another")
     if not faults and (head.window_length % step or head.window_length < 2 * step):
         faults.append(
             f"decoder.head.window_length must be a multiple, two or more, of its step "

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsq_audio.config import ConvFrontEnd, SpectralFrontEnd, TokenizerConfig
-from fsq_audio.errors import ConfigError
+from fsq_audio.config import PITCH_HZ, ConvFrontEnd, SpectralFrontEnd, TokenizerConfig
+from fsq_audio.filters import lag_filters, mel_filters
 from fsq_audio.layers import SLOPE, Context, ResidualUnit, Trunk, kernel_context, leaky
-from fsq_audio.source import HIGHEST_HZ, LOWEST_HZ
 
 
 class Encoder(nn.Module):
@@ -48,18 +45,23 @@ class Encoder(nn.Module):
 
 
 class SpectralProjection(nn.Module):
-    """Short-time spectra, mel bands, their logarithm, a projection.
+    """Short-time spectra, mel bands, their logarithm, the periods in them, a projection.
 
     Phase is dropped: at the rates of a tokenizer it cannot be sent, and magnitudes converge far
     sooner than raw samples. So is what mel bands drop: single harmonics, by which a small training
-    set tells its speakers apart.
+    set tells its speakers apart. What a deep voice needs of them, its period, is seen in the
+    autocorrelation.
     """
 
     window: Tensor
     filters: Tensor
+    lag_filters: Tensor
 
     # Below this power, 80 dB under a full-scale sine, the logarithm flattens out.
     FLOOR = 1e-8
+    # Of the autocorrelation: its spectra are compressed, so that one strong formant does not pass
+    # for a period, and its values, a few hundredths, are brought near unit spread.
+    COMPRESSION, PERIOD_SCALE = 0.3, 20.0
 
     def __init__(
         self,
@@ -78,24 +80,20 @@ class SpectralProjection(nn.Module):
         # A full-scale sine on a bin's centre has magnitude one.
         window = torch.hann_window(self.window_length, dtype=torch.float64)
         self.register_buffer("window", (window * (2 / window.sum())).float(), persistent=False)
-        features = self.window_length // 2 + 1
-        self.mel = config.bands is not None
-        if config.bands is not None:
-            features = config.bands
+        self.mel, self.lags = config.bands is not None, config.lags
+        features = config.bands or self.window_length // 2 + 1
+        if self.mel:
             filters = mel_filters(
                 sample_rate=sample_rate, window_length=self.window_length, bands=features
             )
             self.register_buffer("filters", filters, persistent=False)
-        self.lags = config.lags
-        if config.lags:
-            self.register_buffer(
-                "at_lags",
-                lag_interpolation(
-                    config.lags, sample_rate=sample_rate, window_length=self.window_length
-                ),
-                persistent=False,
+        if self.lags:
+            lowest, highest = PITCH_HZ
+            filters = lag_filters(
+                lowest=lowest, highest=highest, sample_rate=sample_rate, lags=self.lags
             )
-        self.project = nn.Linear(self.subframes * (features + config.lags), channels)
+            self.register_buffer("lag_filters", filters, persistent=False)
+        self.project = nn.Linear(self.subframes * (features + self.lags), channels)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """`[B, context.left + T * hop + context.right]` -> `[B, C, T]`."""
@@ -104,21 +102,22 @@ class SpectralProjection(nn.Module):
             frames = waveform.unfold(-1, self.window_length, self.step) * self.window
             real, imaginary = torch.view_as_real(torch.fft.rfft(frames)).unbind(-1)
             power = torch.addcmul(real * real, imaginary, imaginary)
-            if self.lags:
-                # Compressed spectra, so that one strong formant does not pass for a period.
-                periods = torch.fft.irfft((power + self.FLOOR) ** 0.3)
-                periods = periods / periods[..., :1]
-                periods = F.linear(periods[..., : self.at_lags.shape[1]], self.at_lags) * 20
-            if self.mel:
-                power = F.linear(power, self.filters)
             # The affine constants centre speech near zero with unit spread.
-            features = torch.log(power + self.FLOOR) * 0.25 + 2.5
+            bands = F.linear(power, self.filters) if self.mel else power
+            features = torch.log(bands + self.FLOOR) * 0.25 + 2.5
             if self.lags:
-                features = torch.cat([features, periods], dim=-1)
+                features = torch.cat([features, self._periods(power)], dim=-1)
             batch, _, width = features.shape
         stacked = features.reshape(batch, -1, self.subframes * width)
         projected: Tensor = self.project(stacked)
         return projected.transpose(1, 2)
+
+    def _periods(self, power: Tensor) -> Tensor:
+        """Autocorrelation of the compressed spectra: `[B, N, bins]` -> `[B, N, lags]`."""
+        correlation = torch.fft.irfft((power + self.FLOOR) ** self.COMPRESSION)
+        correlation = correlation / correlation[..., :1]
+        read = correlation[..., : self.lag_filters.shape[1]]
+        return F.linear(read, self.lag_filters) * self.PERIOD_SCALE
 
 
 class ConvDownsampler(nn.Module):
@@ -167,46 +166,3 @@ def build_front_end(config: TokenizerConfig) -> SpectralProjection | ConvDownsam
         channels=channels,
         causal=config.causal,
     )
-
-
-def mel_filters(*, sample_rate: int, window_length: int, bands: int) -> Tensor:
-    """Triangular filters on Slaney's mel scale, from 0 Hz to half the sample rate.
-
-    The shapes of `librosa.filters.mel`, whose import alone would double the start-up time. Rows sum
-    to one: a band's value is a mean power, whatever its width.
-
-    Args:
-        sample_rate: of the waveform, in Hz.
-        window_length: of the spectra, in samples.
-        bands: number of filters.
-
-    Returns:
-        `[bands, window_length // 2 + 1]` float32.
-
-    Raises:
-        ConfigError: so many bands that one of them holds no bin.
-    """
-    # Linear below 1000 Hz, where 15 mel are reached; 27 mel for each factor of 6.4 above.
-    top = sample_rate / 2
-    top_mel = 3 * top / 200 if top < 1000 else 15 + 27 * math.log(top / 1000) / math.log(6.4)
-    mels = torch.linspace(0, top_mel, bands + 2, dtype=torch.float64)
-    edges = torch.where(mels < 15, 200 / 3 * mels, 1000 * 6.4 ** ((mels - 15) / 27))
-    bins = torch.arange(window_length // 2 + 1, dtype=torch.float64) * sample_rate / window_length
-    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
-    filters = torch.minimum(rising, falling).clamp(min=0)
-    totals = filters.sum(1, keepdim=True)
-    if not bool((totals > 0).all()):
-        raise ConfigError(
-            f"{bands} mel bands are too many for a window of {window_length} samples at "
-            f"{sample_rate} Hz: some hold no bin; take fewer bands or a longer window"
-        )
-    return (filters / totals).float()
-
-
-def lag_interpolation(count: int, *, sample_rate: int, window_length: int) -> Tensor:
-    """Autocorrelation at integer lags -> at lags evenly spaced in octaves: `[count, lags]`."""
-    shortest, longest = sample_rate / HIGHEST_HZ, sample_rate / LOWEST_HZ
-    wanted = shortest * (longest / shortest) ** torch.linspace(0, 1, count, dtype=torch.float64)
-    lags = torch.arange(min(round(longest) + 2, window_length // 2), dtype=torch.float64)
-    return (1 - (lags - wanted[:, None]).abs()).clamp(min=0).float()

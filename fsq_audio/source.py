@@ -1,8 +1,12 @@
-"""The decoder's sound source: a pulse train that keeps its phase, and noise.
+"""The sound source of a decoder: pulses at the pitch of the voice, and noise.
 
-Convolutions have no memory for a phase that turns on and on, so a decoder of convolutions alone
-cannot hold a pitch. Here the pitch of each subframe is read from the codes, and its phase is summed
-up from the recording's first sample: in integers, so that the sum is exact, however it is split.
+Convolutions see some frames at a time, and have no memory for a phase that turns on and on: a
+decoder made of them alone cannot keep a pitch, least of all a deep one. Here the codes give the
+pitch, and its phase is summed up from the first sample of the recording. The sum is of integers:
+so it is exact, and the same however a recording is cut.
+
+Frames are cut into equal subframes. An advance is what the phase gains with each sample at the end
+of a subframe; in between it changes linearly. Zero is silence.
 """
 
 from __future__ import annotations
@@ -13,109 +17,116 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fsq_audio.config import PITCH_HZ
 from fsq_audio.layers import Context, Trunk
 
-LOWEST_HZ, HIGHEST_HZ = 50.0, 560.0
-"""Fundamental frequencies that the source reaches."""
-
 TURN = 1 << 32
-"""A cycle in units of the integer phases."""
+"""A cycle, in units of advances and phases."""
 
 
 class PitchPredictor(nn.Module):
-    """Latents -> fundamental frequency, at the end of each subframe.
+    """Latents -> pitch at the end of each subframe.
 
     Attributes:
         context: frames of latents that it needs before and after.
+        source_rows: integers per frame in what `source` returns.
     """
 
     def __init__(
-        self,
-        *,
-        channels: int,
-        width: int,
-        sample_rate: int,
-        hop: int,
-        subframes: int,
-        causal: bool,
+        self, *, channels: int, width: int, sample_rate: int, hop: int, subframes: int
     ) -> None:
         super().__init__()
         self.sample_rate, self.subframes = sample_rate, subframes
         self.step = hop // subframes
         self.source_rows = 2 * subframes
         self.project = nn.Linear(channels, width)
-        self.trunk = Trunk(channels=width, num_blocks=2, expansion=2, kernel_size=3, causal=causal)
+        self.trunk = Trunk(channels=width, num_blocks=2, expansion=2, kernel_size=3, causal=False)
         self.norm = nn.LayerNorm(width)
         self.octaves = nn.Linear(width, subframes)
         self.context: Context = self.trunk.context
 
     def forward(self, latents: Tensor) -> Tensor:
-        """`[B, C, left + T + right]` -> octaves above LOWEST_HZ `[B, T * subframes]`."""
+        """Pitch in octaves above the lowest of `PITCH_HZ`, up to the highest.
+
+        Args:
+            latents: `[B, C, context.left + T + context.right]`.
+
+        Returns:
+            `[B, T * subframes]` float32.
+        """
         x = self.trunk(self.project(latents.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
-        top = math.log2(HIGHEST_HZ / LOWEST_HZ)
-        octaves = torch.sigmoid(self.octaves(self.norm(x)).float()) * top
+        lowest, highest = PITCH_HZ
+        octaves = torch.sigmoid(self.octaves(self.norm(x)).float()) * math.log2(highest / lowest)
         return octaves.flatten(1)
 
     def advances(self, octaves: Tensor) -> Tensor:
-        """What the phase gains with each sample, in units of 1 / TURN cycles: int64."""
-        cycles = LOWEST_HZ / self.sample_rate * torch.exp2(octaves.detach())
+        """`[B, T * subframes]` as `forward` returns them -> int64, cut off from gradients."""
+        cycles = PITCH_HZ[0] / self.sample_rate * torch.exp2(octaves.detach())
         return (cycles * TURN).round().long()
 
     def source(self, advances: Tensor) -> Tensor:
-        """Advances `[B, T * subframes]` from the first frame on -> `[B, source_rows, T]` int64."""
-        phases = start_phases(advances, step=self.step)
-        rows = [part.unflatten(1, (-1, self.subframes)) for part in (advances, phases)]
+        """What the source does in each frame of a recording: advances, and phases.
+
+        Args:
+            advances: `[B, T * subframes]` int64, from the first frame on.
+
+        Returns:
+            `[B, source_rows, T]` int64.
+        """
+        parts = advances, start_phases(advances, step=self.step)
+        rows = [part.view(len(part), -1, self.subframes) for part in parts]
         return torch.cat(rows, dim=2).transpose(1, 2)
 
 
-def _previous(advances: Tensor) -> Tensor:
-    """Each subframe's advance at its start; where nothing was before, its own."""
-    shifted = torch.cat([advances[..., :1], advances[..., :-1]], dim=-1)
-    return torch.where(shifted == 0, advances, shifted)
-
-
 def start_phases(advances: Tensor, *, step: int) -> Tensor:
-    """Phase at the start of each subframe, in units of 1 / TURN cycles.
+    """Phases at the start of each subframe.
 
     Args:
-        advances: `[..., N]` int64, per sample, at the end of each subframe; linear in between.
+        advances: `[..., N]` int64, from the first subframe on.
         step: samples per subframe, even.
 
     Returns:
         `[..., N]` int64 in [0, TURN).
     """
-    gained = (_previous(advances) + advances) * (step // 2)
+    gained = (_before(advances) + advances) * (step // 2)
     return (gained.cumsum(-1) - gained) % TURN
 
 
 def pulse_train(advances: Tensor, phases: Tensor, *, step: int) -> Tensor:
-    """All harmonics below half the sample rate, in phase, at unit power.
+    """All harmonics up to half the sample rate, in phase, at unit power.
 
     Args:
-        advances: `[B, N]` int64, at the end of each subframe; zero is silence.
+        advances: `[B, N]` int64.
         phases: `[B, N]` int64, at the start of each subframe.
         step: samples per subframe.
 
     Returns:
         `[B, N * step]` float32.
     """
-    end, start = advances.float() / TURN, _previous(advances).float() / TURN
+    last, first = advances.float() / TURN, _before(advances).float() / TURN
     n = torch.arange(step, device=advances.device, dtype=torch.float32)
-    slope = (end - start)[..., None] / step
-    phase = phases.float()[..., None] / TURN + n * (start[..., None] + slope * (n / 2))
-    frequency = start[..., None] + slope * n
-    num_harmonics = (0.5 / frequency.clamp(min=1e-3)).floor()
-    # The sum of the cosines in closed form (Dirichlet's kernel).
-    half_turn = math.pi * (phase - phase.round())
-    below = half_turn.sin()
-    above = ((2 * num_harmonics + 1) * half_turn).sin()
-    near = below.abs() < 1e-4
-    ratio = torch.where(near, 2 * num_harmonics + 1, above / torch.where(near, 1.0, below))
-    pulses = (ratio - 1) * (0.5 * (2 / num_harmonics).sqrt())
+    slope = (last - first)[..., None] / step
+    phase = phases.float()[..., None] / TURN + n * (first[..., None] + slope * (n / 2))
+    cycles_per_sample = first[..., None] + slope * n
+    # At least one, as the lowest pitch has 160 at 16 kHz; silence divides by no zero.
+    num_harmonics = (0.5 / cycles_per_sample.clamp(min=1e-3)).floor()
+    # The sum of their cosines in closed form (Dirichlet's kernel), and its limit at the pulses.
+    half_turns = math.pi * (phase - phase.round())
+    denominator, width = half_turns.sin(), 2 * num_harmonics + 1
+    at_pulse = denominator.abs() < 1e-4
+    ratio = (width * half_turns).sin() / torch.where(at_pulse, 1.0, denominator)
+    cosines = (torch.where(at_pulse, width, ratio) - 1) / 2
+    pulses = cosines * (2 / num_harmonics).sqrt()
     return torch.where(advances[..., None] == 0, 0.0, pulses).flatten(1)
 
 
 def white_noise(length: int) -> Tensor:
-    """The same noise everywhere and always, at unit power: `[length]` float32."""
-    # Of numpy's generators, the one whose stream never changes.
+    """The same noise always and everywhere, at unit power: `[length]` float32."""
+    # Of all generators, numpy's oldest is the one whose stream is promised never to change.
     return torch.from_numpy(np.random.RandomState(0).standard_normal(length).astype(np.float32))
+
+
+def _before(advances: Tensor) -> Tensor:
+    """The advance at the start of each subframe: the one before's, or its own after silence."""
+    shifted = torch.cat([advances[..., :1], advances[..., :-1]], dim=-1)
+    return torch.where(shifted == 0, advances, shifted)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from fsq_audio.config import TokenizerConfig, from_mapping
+from fsq_audio.source import TURN
 from fsq_audio.tokenizer import AudioTokenizer
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "egs" / "samples").glob("*.flac"))
@@ -20,6 +27,8 @@ GROUPS = {"name": "group_fsq", "levels": [8, 5, 5, 5], "num_groups": 2}
 SPECTRAL = {"name": "spectral", "window_length": 512, "subframes": 2, "bands": 40}
 CONV = {"name": "conv", "strides": [4, 5, 4, 4], "base_channels": 4}
 ISTFT = {"name": "istft", "window_length": 640, "subframes": 2}
+SOURCE = {"name": "harmonic_noise", "window_length": 320, "subframes": 4, "pitch_channels": 16}
+PERIODS = {**SPECTRAL, "window_length": 1024, "lags": 24}
 TRANSPOSED = {"name": "transposed", "strides": [4, 4, 5, 4], "base_channels": 4}
 
 ARCHITECTURES = {
@@ -30,9 +39,10 @@ ARCHITECTURES = {
         "quantizer": GROUPS,
         "decoder": {"trunk": TRUNK, "head": head},
     }
-    for front_end in (SPECTRAL, CONV)
-    for head in (ISTFT, TRANSPOSED)
-    for causal in (False, True)
+    for front_end, head, causal in (
+        *itertools.product((SPECTRAL, CONV), (ISTFT, TRANSPOSED), (False, True)),
+        (PERIODS, SOURCE, False),
+    )
 }
 
 
@@ -47,6 +57,16 @@ def build_tiny(name: str = "spectral-istft", **changes: object) -> AudioTokenize
         swell = torch.sin(torch.linspace(0, 20, noise.shape[-1])).abs() * 0.3
         model.quantizer.initialize(model.encoder(noise * swell).detach())
     return model.eval()
+
+
+def hum(model: AudioTokenizer, num_frames: int, *, hertz: float = 200.0) -> Tensor | None:
+    """What the source of a decoder does if it hums one tone, context included."""
+    if model.decoder.pitch is None:
+        return None
+    step = model.hop_length // model.decoder.pitch.subframes
+    num_subframes = num_frames * model.hop_length // step
+    advances = torch.full((1, num_subframes), round(hertz / model.sample_rate * TURN))
+    return model.decoder.pitch.source(advances)
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))

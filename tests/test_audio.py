@@ -97,7 +97,7 @@ def recordings(draw: st.DrawFn, kinds: list[tuple[str, str, str]]) -> tuple[Any,
 
 
 @given(recording=recordings(LOSSLESS), block_values=st.sampled_from([1, 500, 4096, 2**18]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_lossless_files_are_read_exactly(
     tmp_path_factory: pytest.TempPathFactory, recording: tuple[Any, ...], block_values: int
 ) -> None:
@@ -117,7 +117,7 @@ def test_lossless_files_are_read_exactly(
 
 
 @given(recording=recordings(LOSSY), block_values=st.sampled_from([500, 4096, 100000]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_lossy_files_are_read_without_seams(
     tmp_path_factory: pytest.TempPathFactory, recording: tuple[Any, ...], block_values: int
 ) -> None:
@@ -140,7 +140,7 @@ def test_lossy_files_are_read_without_seams(
     rates=st.tuples(st.sampled_from(RATES) | st.integers(4000, 200000), st.sampled_from(RATES)),
     block_values=st.sampled_from([700, 2**18]),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_resampling_gives_the_stated_length_and_soxrs_samples(
     tmp_path_factory: pytest.TempPathFactory,
     num_samples: int,
@@ -383,7 +383,7 @@ def test_mp3_without_a_length_but_of_constant_rate_is_read(tmp_path: Path) -> No
 
 
 @given(recording=recordings([("mp3", "MP3", "MPEG_LAYER_III")]))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_mp3_encoders_padding_is_not_taken_for_more_audio(
     tmp_path_factory: pytest.TempPathFactory, recording: tuple[Any, ...]
 ) -> None:
@@ -567,7 +567,7 @@ def test_lossy_encoders_get_clipped_samples(tmp_path: Path, name: str) -> None:
 
 
 @given(recording=recordings([kind for kind in LOSSLESS[:8] + LOSSY if kind[2] != "ULAW"]))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_every_format_has_as_many_samples_as_were_written(
     tmp_path_factory: pytest.TempPathFactory, recording: tuple[Any, ...]
 ) -> None:
@@ -600,7 +600,7 @@ def test_the_file_does_not_depend_on_the_blocks(tmp_path: Path, name: str) -> No
     rate=st.sampled_from(RATES),
     model_rate=st.sampled_from([16000, 24000]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_there_and_back_again_has_the_same_number_of_samples(
     tmp_path_factory: pytest.TempPathFactory, num_samples: int, rate: int, model_rate: int
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_tools import Command, listing, save_tiny, write_audio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fsq_audio.cli.console import one_line
@@ -259,7 +259,6 @@ def test_any_name_works(command: Command, tmp_path: Path, monkeypatch: pytest.Mo
     assert len((tmp_path / "lines" / "tokens.jsonl").read_bytes().splitlines()) == len(names)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_one_line_is_one_line(text: str) -> None:
     shown = one_line(text)

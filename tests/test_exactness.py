@@ -101,7 +101,7 @@ def test_a_whole_test_split_and_an_hour_of_speech_are_exact(packaged: AudioToken
     assert mismatches(packaged, [*items, hour]) == 0
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_codes_do_not_depend_on_how_a_stream_is_cut(data: st.DataObject) -> None:
     model = build_tiny()

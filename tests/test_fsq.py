@@ -154,7 +154,7 @@ def test_paper_levels_make_about_the_named_size(bits: int, levels: list[int]) ->
 # The grid
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fsq=fsqs())
 def test_codes_and_digits_are_a_bijection(fsq: FSQ) -> None:
     codes = all_codes(fsq)
@@ -165,7 +165,7 @@ def test_codes_and_digits_are_a_bijection(fsq: FSQ) -> None:
     assert torch.equal(fsq.digits_to_codes(digits), codes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fsq=fsqs(), data=st.data())
 def test_digits_stay_in_range_and_values_are_the_codebook(fsq: FSQ, data: st.DataObject) -> None:
     extreme = st.sampled_from([1e4, -1e4, 0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38])
@@ -180,14 +180,14 @@ def test_digits_stay_in_range_and_values_are_the_codebook(fsq: FSQ, data: st.Dat
     assert torch.equal(result.quantized, fsq.decode(result.codes))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fsq=fsqs())
 def test_zero_latents_take_the_middle_digit(fsq: FSQ) -> None:
     middle = [num // 2 for num in fsq.effective_levels]
     assert fsq.latents_to_digits(torch.zeros(1, fsq.channels, 1)).flatten().tolist() == middle
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fsq=fsqs(), seed=st.integers(0, 10**6), data=st.data())
 def test_each_scalar_moves_only_its_own_digit_and_upwards(
     fsq: FSQ, seed: int, data: st.DataObject
@@ -203,7 +203,7 @@ def test_each_scalar_moves_only_its_own_digit_and_upwards(
     assert bool((others == others[:, :1]).all())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(levels=paper_levels)
 def test_every_code_of_the_paper_is_reachable(levels: list[int]) -> None:
     fsq = FSQ(levels=levels)
@@ -231,7 +231,7 @@ def test_quantizing_a_value_again_is_not_the_identity() -> None:
 # Gradients and training
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     levels=paper_levels,
     seed=st.integers(0, 10**6),
@@ -304,7 +304,7 @@ def test_a_first_call_in_inference_mode_does_not_spoil_training() -> None:
 # Other conventions
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(levels=st.lists(st.integers(2, 12), min_size=1, max_size=4), seed=st.integers(0, 10**6))
 def test_note_rounds_a_scaled_tanh(levels: list[int], seed: int) -> None:
     fsq = FSQ(levels=levels, bound="note")
@@ -322,7 +322,7 @@ def test_note_of_even_levels_is_a_larger_book() -> None:
     assert fsq.describe()["levels"] == [8, 8, 8, 6, 5]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(levels=st.lists(st.integers(2, 12), min_size=1, max_size=4), seed=st.integers(0, 10**6))
 def test_symmetric_is_its_formula(levels: list[int], seed: int) -> None:
     fsq = FSQ(levels=levels, bound="symmetric")

@@ -18,7 +18,7 @@ def test_two_groups_give_the_golden_codes(dtype: torch.dtype) -> None:
     assert codes.tolist() == [[[173], [859]]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     levels=st.lists(st.integers(3, 9), min_size=1, max_size=4),
     num_groups=st.integers(1, 5),
@@ -39,7 +39,7 @@ def test_groups_are_independent_fsqs(
     assert group.bits_per_frame == pytest.approx(num_groups * single.bits_per_frame)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(order=st.permutations(range(5)))
 def test_permuting_blocks_permutes_rows(order: list[int]) -> None:
     group = GroupFSQ(levels=LEVELS, num_groups=5)

@@ -67,7 +67,7 @@ def test_missing_groups_are_not_counted() -> None:
         counts.mutual_information()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), num_shards=st.integers(1, 5))
 def test_shards_add_up_to_the_whole(seed: int, num_shards: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -28,7 +28,7 @@ def test_one_scalar_by_hand() -> None:
     assert result.quantized.item() == 0.5 - 1 / 4 + 1 / 16
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(levels=levels_lists, num_groups=st.integers(1, 5), seed=st.integers(0, 10**6))
 def test_each_prefix_is_within_its_bound_of_the_scalar(
     levels: list[int], num_groups: int, seed: int
@@ -42,7 +42,7 @@ def test_each_prefix_is_within_its_bound_of_the_scalar(
         assert bool((error <= ratio**-kept + 1e-6).all())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(levels=levels_lists)
 def test_the_first_stage_is_symmetric_fsq(levels: list[int]) -> None:
     latents = random_latents(len(levels))

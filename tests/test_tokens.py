@@ -69,7 +69,7 @@ def make_tokens(lengths: list[int], num_groups: int = 2, **changes: Any) -> Audi
 
 
 @given(codebook_size=BOOK_SIZES, num_codes=st.integers(0, 700), seed=st.integers(0, 9))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_packing_round_trips(codebook_size: int, num_codes: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     values = generator.integers(0, codebook_size - 1, num_codes, np.int64, endpoint=True)
@@ -87,7 +87,7 @@ def test_packing_the_largest_codes(codebook_size: int) -> None:
 
 
 @given(codebook_size=BOOK_SIZES, num_codes=st.integers(1, 300))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_packed_size_is_within_half_a_percent_and_a_byte(
     codebook_size: int, num_codes: int
 ) -> None:
@@ -98,7 +98,7 @@ def test_packed_size_is_within_half_a_percent_and_a_byte(
 
 
 @given(codebook_size=BOOK_SIZES)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_blocks_are_as_small_as_possible(codebook_size: int) -> None:
     block = tokens_module._block_shape(codebook_size)
 
@@ -265,7 +265,7 @@ def test_check_format_names_both_models() -> None:
     hop_length=st.integers(1, 700),
     is_split=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_files_round_trip(
     tmp_path_factory: pytest.TempPathFactory,
     codebook_size: int,
@@ -338,7 +338,6 @@ def test_no_flipped_bit_gives_other_codes() -> None:
 
 
 @given(position=st.integers(0, 10**6), value=st.binary(min_size=1, max_size=12))
-@settings(deadline=None)
 def test_no_overwritten_bytes_give_other_codes(position: int, value: bytes) -> None:
     data = bytearray(GOLDEN.read_bytes())
     position %= len(data) - len(value)

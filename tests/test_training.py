@@ -113,7 +113,7 @@ def test_speed_moves_pitch_within_its_range(tmp_path: Path) -> None:
     assert max(pitches) / min(pitches) > 1.3
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(gain_db=st.floats(0, 40))
 def test_gain_never_clips(gain_db: float, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "loud.flac"

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsq_audio.encoder import mel_filters
 from fsq_audio.evaluation.align import correlate
 from fsq_audio.evaluation.metric import SAMPLE_RATE, Metric, NotApplicableError, Pair, Samples
 from fsq_audio.evaluation.metric import UnmeasurableError as Unmeasurable
+from fsq_audio.filters import mel_filters
 
 SCALES = ((320, 20), (512, 40), (1024, 80), (2048, 80))
 """Window in samples (the hop is a quarter of it) and mel bands of each scale."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsq_audio.encoder import mel_filters
+from fsq_audio.config import PITCH_HZ
+from fsq_audio.filters import mel_filters
 from fsq_audio.layers import Context
-from fsq_audio.source import LOWEST_HZ
 from fsq_audio.training.pitch import estimate_pitch
 
 
@@ -70,7 +70,7 @@ def pitch_loss(octaves: Tensor, waveform: Tensor, *, context: Context, sample_ra
     """Mean distance to the estimated pitch, in octaves; where speech is periodic, it counts.
 
     Args:
-        octaves: `[B, N]` above LOWEST_HZ, predicted for the end of each of N equal steps.
+        octaves: `[B, N]` above the lowest of `PITCH_HZ`, predicted for the ends of N equal steps.
         waveform: `[B, left + N * step + right]`, what was encoded.
         context: left and right, in samples.
         sample_rate: in Hz.
@@ -82,5 +82,5 @@ def pitch_loss(octaves: Tensor, waveform: Tensor, *, context: Context, sample_ra
     ends = context.left + step * torch.arange(1, octaves.shape[-1] + 1, device=waveform.device)
     frequency, periodicity = estimate_pitch(waveform, ends, sample_rate=sample_rate)
     weight = periodicity.square()
-    distance = (octaves - torch.log2(frequency / LOWEST_HZ)).abs()
+    distance = (octaves - torch.log2(frequency / PITCH_HZ[0])).abs()
     return (weight * distance).sum() / weight.sum().clamp(min=1.0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsq_audio.encoder import mel_filters
+from fsq_audio.filters import band_shares, mel_filters
 
 
 class LoudnessLoss(nn.Module):
@@ -57,7 +57,7 @@ class LoudnessLoss(nn.Module):
         quiet = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
         self.register_buffer("window", window * scale, False)
         # Each bin's power is shared among its bands.
-        self.register_buffer("filters", _shares(filters), False)
+        self.register_buffer("filters", band_shares(filters), False)
         self.register_buffer(
             "speech", ((frequencies > lowest) & (frequencies < highest)).float(), False
         )
@@ -113,8 +113,3 @@ class LoudnessLoss(nn.Module):
         # The small constant keeps the gradient of the root finite where nothing is wrong.
         worst = (moments + 1e-4).pow(self.MOMENT_NORM).mean(-1).pow(1 / self.MOMENT_NORM)
         return worst.square().mean(-1).sqrt().mean()
-
-
-def _shares(filters: Tensor) -> Tensor:
-    triangles = filters / filters.amax(1, keepdim=True)
-    return triangles / triangles.sum(0).clamp(min=1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsq_audio.source import HIGHEST_HZ, LOWEST_HZ
+from fsq_audio.config import PITCH_HZ
 
 INTEGRATION_SECONDS = 0.04
 # Above, formants make peaks of their own.
@@ -28,7 +28,7 @@ def estimate_pitch(waveform: Tensor, centres: Tensor, *, sample_rate: int) -> tu
         F0 `[B, N]` in Hz, and the correlation `[B, N]`, 0 to 1, of a period with the next: near
         one where the frame is voiced.
     """
-    shortest, longest = round(sample_rate / HIGHEST_HZ), round(sample_rate / LOWEST_HZ)
+    shortest, longest = round(sample_rate / PITCH_HZ[1]), round(sample_rate / PITCH_HZ[0])
     integrated = round(INTEGRATION_SECONDS * sample_rate)
     length = integrated + longest + 1
     size = 1 << (2 * length - 1).bit_length() - 1

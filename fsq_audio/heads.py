@@ -1,0 +1,256 @@
+"""Heads of the decoder: from its frames to samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fsq_audio.blocks import WINDOW_FRAMES
+from fsq_audio.config import HarmonicNoiseHead, ISTFTHead, TokenizerConfig, TransposedHead
+from fsq_audio.filters import band_shares, mel_filters
+from fsq_audio.layers import Context, ResidualUnit, kernel_context, leaky
+from fsq_audio.source import pulse_train, white_noise
+
+
+class InverseSTFT(nn.Module):
+    """Magnitudes and phases, inverse FFT, windows, overlap-add (Siuzdak 2023, section 3.2).
+
+    Every sample lies under all of its windows, also at the ends, since the frames beyond the
+    ends exist: they are computed from latents that are zero there. So the envelope of the windows
+    is one constant period, and no end of a recording is amplified.
+    """
+
+    # exp(6) is far above any spectrum of a waveform in [-1, 1]; it keeps early training finite.
+    MAX_LOG_MAGNITUDE = 6.0
+
+    window: Tensor
+
+    def __init__(self, config: ISTFTHead, *, hop: int, channels: int, causal: bool) -> None:
+        super().__init__()
+        self.hop, self.subframes = hop, config.subframes
+        self.step = hop // config.subframes
+        self.window_length = config.window_length
+        self.overlap = config.window_length // self.step
+        # A causal window starts with its own step and rings on; a centred one starts earlier.
+        self.offset = 0 if causal else (self.window_length - self.step) // 2
+        neighbours = Context(self.overlap - 1, 0) if causal else Context(*[self.overlap // 2] * 2)
+        self.context = Context(*(-(-count // self.subframes) for count in neighbours))
+        self.spectrum = nn.Linear(channels, self.subframes * (self.window_length + 2))
+        self.register_buffer("window", synthesis_window(self.window_length, self.step), False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, context.left + T + context.right, C]` -> `[B, T * hop]`."""
+        coefficients = self.spectrum(x)
+        with torch.autocast(x.device.type, enabled=False):
+            batch, num_frames, _ = coefficients.shape
+            log_magnitude, phase = (
+                coefficients.to(self.window.dtype)
+                .view(batch, num_frames * self.subframes, self.window_length + 2)
+                .chunk(2, dim=-1)
+            )
+            magnitude = torch.exp(log_magnitude.clamp(max=self.MAX_LOG_MAGNITUDE))
+            # torch.polar does this several times as slowly.
+            spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
+            pieces = torch.fft.irfft(spectrum, n=self.window_length)
+            samples = overlap_add(pieces * self.window, self.step)
+        start = self.context.left * self.hop + self.offset
+        stop = start + (num_frames - self.context.left - self.context.right) * self.hop
+        return samples[:, start:stop]
+
+
+class HarmonicNoise(nn.Module):
+    """Pulses and noise, each through a filter of its own (Engel et al. 2020, sections 3.1 to 3.3).
+
+    Both are filtered in the short-time spectrum, by gains without a phase. What the codes say is
+    how loud each band of the voice and of its breath is; that a pitch stays in tune with itself
+    from frame to frame, which frames without a memory cannot see to, is the source's part.
+    """
+
+    # As in InverseSTFT: it keeps early training finite.
+    MAX_LOG_GAIN = 6.0
+    # Speech is some 30 dB below a source at unit power: training starts near it.
+    FIRST_LOG_GAIN = -4.0
+
+    window: Tensor
+    analysis_window: Tensor
+    noise: Tensor
+    interpolation: Tensor
+
+    def __init__(
+        self, config: HarmonicNoiseHead, *, sample_rate: int, hop: int, channels: int
+    ) -> None:
+        super().__init__()
+        self.hop, self.subframes, self.bands = hop, config.subframes, config.bands
+        self.step = hop // config.subframes
+        length = self.window_length = config.window_length
+        self.offset = (length - self.step) // 2
+        # Half a window for those that reach into the frames, and half for the source under these;
+        # a frame more at the left, since the pitch of a subframe starts from the one before.
+        around = -(-length // hop)
+        self.context = Context(around + 1, around)
+        self.gains = nn.Linear(channels, self.subframes * 2 * self.bands)
+        nn.init.constant_(self.gains.bias, self.FIRST_LOG_GAIN)
+        filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=self.bands)
+        self.register_buffer("interpolation", band_shares(filters), False)
+        self.register_buffer("analysis_window", torch.hann_window(length), False)
+        self.register_buffer("window", synthesis_window(length, self.step), False)
+        # It repeats with the windows of a long recording, all of which then begin alike.
+        self.register_buffer("noise", white_noise(WINDOW_FRAMES * hop), False)
+
+    def forward(self, x: Tensor, source: Tensor) -> Tensor:
+        """Filters the source.
+
+        Args:
+            x: `[B, left + T + right, C]`, where left and right are `context`.
+            source: `[B, 2 * subframes, left + T + right]` int64, advances and phases (see
+                `fsq_audio.source`).
+
+        Returns:
+            `[B, T * hop]`.
+        """
+        gains = self.gains(x)
+        with torch.autocast(x.device.type, enabled=False):
+            batch, num_frames, _ = x.shape
+            bands = gains.float().view(batch, num_frames * self.subframes, 2, self.bands)
+            filters = torch.exp((bands @ self.interpolation).clamp(max=self.MAX_LOG_GAIN))
+            with torch.no_grad():
+                advances, phases = (part.transpose(1, 2).flatten(1) for part in source.chunk(2, 1))
+                pulses = self._spectra(pulse_train(advances, phases, step=self.step))
+                noise = self._spectra(self._noise(batch, num_frames))
+            pulses_in_voice, noise_in_voice = filters.unbind(2)
+            spectrum = pulses * pulses_in_voice + noise * noise_in_voice
+            pieces = torch.fft.irfft(spectrum, n=self.window_length)
+            samples: Tensor = overlap_add(pieces * self.window, self.step)
+        start = self.context.left * self.hop + self.offset
+        stop = start + (num_frames - self.context.left - self.context.right) * self.hop
+        return samples[:, start:stop]
+
+    def _spectra(self, waveform: Tensor) -> Tensor:
+        """`[B, N * step]` -> `[B, N, bins]`, of windows that lie where the synthesis windows do."""
+        around = Context(self.offset, self.window_length - self.step - self.offset)
+        frames = around.pad(waveform).unfold(-1, self.window_length, self.step)
+        spectra: Tensor = torch.fft.rfft(frames * self.analysis_window)
+        return spectra
+
+    def _noise(self, batch: int, num_frames: int) -> Tensor:
+        """`[B, num_frames * hop]`; in training another stretch for each item and step."""
+        first = torch.full((batch, 1), -self.context.left * self.hop, device=self.noise.device)
+        if self.training:
+            first = torch.randint(len(self.noise), (batch, 1), device=self.noise.device)
+        places = first + torch.arange(num_frames * self.hop, device=self.noise.device)
+        return self.noise[places % len(self.noise)]
+
+
+class ConvUpsampler(nn.Module):
+    """Transposed convolutions with residual units, to raw samples."""
+
+    def __init__(self, config: TransposedHead, *, channels: int, causal: bool) -> None:
+        super().__init__()
+        width = config.base_channels * 2 ** len(config.strides)
+        self.project = nn.Linear(channels, width)
+        self.layers = nn.ModuleList()
+        for stride in config.strides:
+            self.layers.append(Upsample(width, stride=stride, causal=causal))
+            width //= 2
+            for dilation in (1, 3):
+                self.layers.append(ResidualUnit(width, dilation=dilation, causal=causal))
+        self.last = nn.Conv1d(width, 1, 7)
+        last_context = kernel_context(6, causal=causal)
+
+        needed = last_context
+        for layer in reversed(self.layers):
+            if isinstance(layer, Upsample):
+                needed = layer.input_context(needed)
+            else:
+                assert isinstance(layer, ResidualUnit)
+                needed = needed + layer.context
+        self.context = needed
+        # Whole frames were asked for, so a little more arrives at the end than is needed.
+        for layer in self.layers:
+            if isinstance(layer, Upsample):
+                needed = layer.output_context(needed)
+            else:
+                assert isinstance(layer, ResidualUnit)
+                needed = Context(
+                    needed.left - layer.context.left, needed.right - layer.context.right
+                )
+        self.excess = Context(needed.left - last_context.left, needed.right - last_context.right)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, context.left + T + context.right, C]` -> `[B, T * hop]`."""
+        y = self.project(x).transpose(1, 2)
+        for layer in self.layers:
+            y = layer(y)
+        return self.excess.crop(self.last(leaky(y))).squeeze(1).float()
+
+
+class Upsample(nn.Module):
+    """A transposed convolution of kernel `2 * stride`, kept where both its inputs exist.
+
+    Causal, frame t gives the samples of frames t - 1 and t; otherwise it is centred. Computed as a
+    matrix product and the sum of two halves, in a fixed order: of torch's own transposed
+    convolution, some shapes give other bits with one thread than with two.
+    `[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`.
+    """
+
+    def __init__(self, channels: int, *, stride: int, causal: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self.neighbours = Context(1, 0) if causal else Context(1, 1)
+        self.offset = 0 if causal else stride // 2
+        self.taps = nn.Linear(channels, 2 * stride * (channels // 2), bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, T]` -> `[B, C / 2, (T - 1 or T - 2) * stride]`."""
+        batch, channels, num_frames = x.shape
+        taps: Tensor = self.taps(leaky(x).transpose(1, 2))
+        first, second = taps.view(batch, num_frames, 2, self.stride * (channels // 2)).unbind(2)
+        y = (first[:, 1:] + second[:, :-1]).reshape(batch, -1, channels // 2)
+        num_samples = (num_frames - sum(self.neighbours)) * self.stride
+        return y[:, self.offset : self.offset + num_samples].transpose(1, 2)
+
+    def input_context(self, needed: Context) -> Context:
+        """Frames to ask for, so that at least `needed` samples of context come out."""
+        left, right = (-(-count // self.stride) for count in needed)
+        return Context(left, right) + self.neighbours
+
+    def output_context(self, given: Context) -> Context:
+        """Samples of context that come out where `given` frames went in."""
+        left, right = self.neighbours
+        return Context(given.left - left, given.right - right).times(self.stride)
+
+
+def build_head(config: TokenizerConfig) -> InverseSTFT | HarmonicNoise | ConvUpsampler:
+    """The head that the configuration names."""
+    head, channels = config.decoder.head, config.decoder.trunk.channels
+    if isinstance(head, TransposedHead):
+        return ConvUpsampler(head, channels=channels, causal=config.causal)
+    if isinstance(head, HarmonicNoiseHead):
+        return HarmonicNoise(
+            head,
+            sample_rate=config.sample_rate,
+            hop=config.hop_length,
+            channels=channels,
+        )
+    return InverseSTFT(head, hop=config.hop_length, channels=channels, causal=config.causal)
+
+
+def synthesis_window(length: int, step: int) -> Tensor:
+    """A Hann window over the sum of its shifted squares: `[length]` float32."""
+    window = torch.hann_window(length, dtype=torch.float64)
+    envelope = window.square().view(-1, step).sum(0).repeat(length // step)
+    return (window / envelope).float()
+
+
+def overlap_add(pieces: Tensor, step: int) -> Tensor:
+    """Adds up windows that start `step` apart: `[B, N, W]` -> `[B, (N - 1) * step + W]`.
+
+    Shifted sums in a fixed order, so that a sample does not depend on where its window stands.
+    """
+    batch, num_pieces, length = pieces.shape
+    overlap = length // step
+    shifted = pieces.view(batch, num_pieces, overlap, step)
+    total = pieces.new_zeros(batch, num_pieces + overlap - 1, step)
+    for position in range(overlap):
+        total[:, position : position + num_pieces] += shifted[:, :, position]
+    return total.view(batch, -1)

@@ -1,0 +1,175 @@
+"""The decoder's source: exact phases, band-limited pulses, a pitch that training teaches."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import PERIODS, SOURCE, build_tiny, hum
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fsq_audio.config import PITCH_HZ
+from fsq_audio.errors import ConfigError
+from fsq_audio.source import TURN, pulse_train, start_phases, white_noise
+from fsq_audio.tokenizer import AudioTokenizer
+from fsq_audio.training.losses import pitch_loss
+from fsq_audio.training.pitch import estimate_pitch
+
+RATE = 16000
+ADVANCES = st.lists(
+    st.integers(round(PITCH_HZ[0] / RATE * TURN), round(PITCH_HZ[1] / RATE * TURN)),
+    min_size=1,
+    max_size=40,
+)
+
+
+def source_model() -> AudioTokenizer:
+    return build_tiny("spectral-harmonic_noise")
+
+
+def steady(hertz: float, num_subframes: int) -> Tensor:
+    return torch.full((1, num_subframes), round(hertz / RATE * TURN))
+
+
+@given(ADVANCES, st.sampled_from([2, 80, 160]))
+def test_phases_are_the_exact_sum_of_what_each_sample_gains(values: list[int], step: int) -> None:
+    expected, phase, before = [], 0, values[0]
+    for value in values:
+        expected.append(phase % TURN)
+        phase += (before + value) * step // 2
+        before = value
+    assert start_phases(torch.tensor(values), step=step).tolist() == expected
+
+
+def test_phases_of_ten_hours_do_not_drift() -> None:
+    num_subframes, advance = 10 * 3600 * 100, round(PITCH_HZ[1] / RATE * TURN)
+    phases = start_phases(torch.full((num_subframes,), advance), step=160)
+    assert int(phases[-1]) == advance * 160 * (num_subframes - 1) % TURN
+
+
+@pytest.mark.parametrize("hertz", [50.0, 91.0, 200.0, 312.5, 560.0])
+def test_pulses_are_all_harmonics_in_phase_at_unit_power(hertz: float) -> None:
+    advances = steady(hertz, 100)
+    pulses = pulse_train(advances, start_phases(advances, step=160), step=160)[0]
+    assert pulses.square().mean().item() == pytest.approx(1, rel=0.03)
+    harmonics = torch.arange(1, math.floor(RATE / 2 / hertz) + 1, dtype=torch.float64)
+    time = torch.arange(1600, dtype=torch.float64) / RATE
+    cosines = torch.cos(2 * math.pi * hertz * harmonics[:, None] * time).sum(0)
+    expected = cosines * math.sqrt(2 / len(harmonics))
+    torch.testing.assert_close(pulses[:1600].double(), expected, rtol=0, atol=5e-2)
+
+
+def test_a_glide_has_no_jump_where_subframes_meet() -> None:
+    hertz = torch.linspace(100, 110, 50)
+    advances = (hertz / RATE * TURN).round().long()[None]
+    phases = start_phases(advances, step=160)
+    # One harmonic is enough to see a jump: the phase itself, sample by sample.
+    turns = (phases[0, 1:] - phases[0, :-1]) % TURN / TURN
+    means = (hertz[1:-1] + hertz[:-2]) / 2
+    torch.testing.assert_close(turns[1:].float(), (means / RATE * 160) % 1, rtol=1e-4, atol=1e-4)
+
+
+def test_no_advance_is_silence() -> None:
+    advances = steady(200, 8)
+    advances[:, 3:5] = 0
+    pulses = pulse_train(advances, start_phases(advances, step=160), step=160)
+    loud = pulses.view(8, 160).square().mean(1) > 0
+    assert loud.tolist() == [True] * 3 + [False] * 2 + [True] * 3
+    assert bool(pulses.isfinite().all())
+
+
+def test_the_noise_is_white_and_never_changes() -> None:
+    noise = white_noise(81920)
+    assert noise[:3].tolist() == pytest.approx([1.7640524, 0.4001572, 0.978738])
+    assert noise.square().mean().item() == pytest.approx(1, rel=0.02)
+    octaves = [
+        torch.fft.rfft(noise)[n : 2 * n].abs().square().mean() / 81920 for n in (2560, 20480)
+    ]
+    assert [float(power) for power in octaves] == pytest.approx([1, 1], rel=0.1)
+
+
+def test_a_long_recording_keeps_its_phase_over_windows(speech: Tensor) -> None:
+    """The decoder is given one pitch for 20 s: no seam, whatever the windows."""
+    model = source_model()
+    num_frames = 300 + sum(model.decoder.context)
+    source = hum(model, num_frames, hertz=91.0)
+    assert source is not None
+    subframes = SOURCE["subframes"]
+    phases = source[0, subframes:].T.flatten()
+    gained = round(91.0 / RATE * TURN) * (model.hop_length // subframes)
+    assert torch.equal((phases[1:] - phases[:-1]) % TURN, torch.full((len(phases) - 1,), gained))
+
+
+def test_decoding_asks_for_the_pitch_once_and_for_all(speech: Tensor) -> None:
+    """A recording that is decoded alone or with others, whole or as a stream, is the same."""
+    model = source_model()
+    tokens = model.encode(torch.stack([speech, speech.flip(0)]), [len(speech), 30000])
+    both = model.decode(tokens)
+    alone = model.decode(model.encode(speech.flip(0)[:30000]))
+    assert torch.equal(both[1, :30000], alone[0])
+    long = model.encode(speech.repeat(3))
+    assert torch.equal(torch.cat(list(model.decode_stream(long)), dim=1), model.decode(long))
+
+
+def test_a_source_needs_an_even_step_and_no_causality() -> None:
+    head = {**SOURCE, "subframes": 64, "window_length": 10}
+    with pytest.raises(ConfigError, match="even step, got 5 samples"):
+        build_tiny("spectral-harmonic_noise", decoder={"head": head})
+    with pytest.raises(ConfigError, match="harmonic_noise looks ahead"):
+        build_tiny("spectral-harmonic_noise", causal=True)
+
+
+def test_lags_need_a_window_of_two_periods() -> None:
+    front_end = {**PERIODS, "window_length": 512}
+    with pytest.raises(ConfigError, match="must hold two periods of 50 Hz for its lags, got 512"):
+        build_tiny("spectral-harmonic_noise", encoder={"front_end": front_end})
+
+
+@pytest.mark.parametrize("hertz", [70.0, 91.0, 130.0, 220.0, 400.0])
+def test_the_pitch_of_a_buzz_is_found_to_a_hundredth(hertz: float) -> None:
+    time = torch.arange(RATE, dtype=torch.float64) / RATE
+    harmonics = torch.arange(1, int(3500 / hertz), dtype=torch.float64)[:, None]
+    buzz = (torch.cos(2 * math.pi * hertz * harmonics * time) / harmonics).sum(0).float()
+    centres = torch.arange(2000, 14000, 320)
+    frequency, periodicity = estimate_pitch(buzz[None] * 0.05, centres, sample_rate=RATE)
+    torch.testing.assert_close(frequency, torch.full_like(frequency, hertz), rtol=0.01, atol=0)
+    assert float(periodicity.min()) > 0.95
+
+
+def test_noise_and_silence_are_hardly_periodic() -> None:
+    centres = torch.arange(2000, 14000, 320)
+    noise = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    assert float(estimate_pitch(noise, centres, sample_rate=RATE)[1].mean()) < 0.7
+    frequency, periodicity = estimate_pitch(torch.zeros(1, RATE), centres, sample_rate=RATE)
+    assert float(periodicity.max()) < 0.01
+    assert bool(frequency.isfinite().all())
+
+
+def test_the_pitch_of_speech_agrees_with_probabilistic_yin(speech: Tensor) -> None:
+    import librosa
+
+    expected, voiced, _ = librosa.pyin(
+        speech.numpy(), fmin=60, fmax=400, sr=RATE, frame_length=2048, hop_length=320
+    )
+    centres = torch.arange(len(expected)) * 320
+    frequency, periodicity = estimate_pitch(speech[None], centres, sample_rate=RATE)
+    sure = torch.from_numpy(voiced) & (periodicity[0] > 0.8)
+    ratio = (frequency[0].double() / torch.from_numpy(expected))[sure]
+    assert int(sure.sum()) > 30
+    assert float(((ratio.log2().abs()) < 1 / 12).double().mean()) > 0.85
+
+
+def test_the_pitch_loss_is_zero_for_the_truth_and_one_for_an_octave() -> None:
+    model = source_model()
+    context, hop, hertz = model.encoder.context, model.hop_length, 150.0
+    time = torch.arange(sum(context) + 20 * hop) / RATE
+    harmonics = torch.arange(1, 20)[:, None]
+    buzz = 0.05 * (torch.cos(2 * math.pi * hertz * harmonics * time) / harmonics).sum(0)[None]
+    truth = torch.full((1, 20 * SOURCE["subframes"]), math.log2(hertz / PITCH_HZ[0]))
+    settings = {"context": context, "sample_rate": RATE}
+    assert float(pitch_loss(truth, buzz, **settings)) < 0.01
+    assert float(pitch_loss(truth + 1, buzz, **settings)) == pytest.approx(1, abs=0.01)
+    assert float(pitch_loss(truth, torch.zeros_like(buzz), **settings)) < 0.01
