@@ -3,7 +3,7 @@
     python egs/debian_speech/pilots.py --output runs/pilots [--steps 400] [--jobs 2] [NAME ...]
 
 Every trial is `configs/speech_16khz.yaml` with one choice changed: the same recordings, the same
-seconds of speech a step, one core each. Then 22 recordings of the validation split, every fourth, are
+seconds of speech a step, one core each. Then every fourth recording of the validation split is
 evaluated. A trial that has a result is skipped, so the command may be interrupted and run again;
 the table is printed at the end, and written to OUTPUT/pilots.md.
 """
