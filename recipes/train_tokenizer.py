@@ -52,7 +52,6 @@ from fsq_audio.training.discriminators import (
 from fsq_audio.training.estimate import describe
 from fsq_audio.training.guard import Guard
 from fsq_audio.training.losses import SpectralLoss, pitch_loss, saturation_loss
-from fsq_audio.training.loudness import LoudnessLoss
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.schedules import warmup_cosine
 from fsq_audio.training.sources import read_recordings
@@ -119,7 +118,6 @@ def train(run: RunConfig, output: Path) -> None:
     losses = SpectralLoss(
         sample_rate=model.sample_rate, windows=run.loss.mel_windows, bands=run.loss.mel_bands
     ).to(accelerator.device)
-    loudness = LoudnessLoss(sample_rate=model.sample_rate).to(accelerator.device)
     optimizer = build_optimizer(model, run.optimizer)
     schedule = warmup_cosine(optimizer, run.optimizer, max_steps=run.max_steps)
     guard = Guard(run.guard, name="tokenizer")
@@ -163,9 +161,6 @@ def train(run: RunConfig, output: Path) -> None:
             saturation = saturation_loss(result.scalars)
             values = {"loss/mel": mel, "loss/stft": stft, "loss/saturation": saturation}
             terms = {"mel": (run.loss.mel, mel), "stft": (run.loss.stft, stft)}
-            if run.loss.loudness > 0:
-                values["loss/loudness"] = loudness(result.waveform, target)
-                terms["loudness"] = run.loss.loudness, values["loss/loudness"]
             if stage is not None and step >= stage.config.start_step:
                 more, judged = stage.judge(result.waveform, target, step=step)
                 terms, values = {**terms, **more}, {**values, **judged}

@@ -33,8 +33,11 @@ ARROWS: dict[str, set[str]] = {
     "tokens": {"errors"},
     "blocks": {"layers"},
     "quantizers": {"config", "errors"},
-    "encoder": {"layers", "config"},
-    "decoder": {"layers", "config"},
+    "filters": {"errors"},
+    "encoder": {"layers", "config", "filters"},
+    "source": {"layers", "config"},
+    "heads": {"layers", "config", "filters", "blocks", "source"},
+    "decoder": {"heads"},
     "checkpoint": {"config", "errors"},
     "tokenizer": {
         "audio", "blocks", "checkpoint", "config", "decoder", "encoder", "errors", "quantizers",

@@ -59,8 +59,6 @@ TRIALS: dict[str, list[str]] = {
     "twice the batch, half the steps": ["--batch_size 12", "--max_steps {half}"],
     "learning rate 3e-4": ["--optimizer.learning_rate 3e-4"],
     "learning rate 1.2e-3": ["--optimizer.learning_rate 1.2e-3"],
-    "no loudness": ["--loss.loudness 0"],
-    "loudness 3": ["--loss.loudness 3"],
     "two mel scales": ["--loss.mel_windows [512, 2048]", "--loss.mel_bands [64, 128]"],
     "linear spectra, too": ["--loss.stft 7.5", "--loss.mel 7.5"],
     "no change of speed": ["--data.speed 0"],

@@ -87,7 +87,6 @@ class LossConfig:
         mel_bands: number of bands of each scale.
         mel: weight of the mean absolute difference of log10 mel spectra.
         stft: weight of the mean absolute difference of log10 magnitudes.
-        loudness: weight of the disturbance in loudness (see `fsq_audio.training.loudness`).
         pitch: weight of the distance to the estimated pitch, of a decoder that has a source.
         saturation: weight of the mean squared excess of the scalars beyond +-2, where a bounded
             scalar hardly moves and hardly learns. Without it, the first two hundred steps drive
@@ -101,7 +100,6 @@ class LossConfig:
     mel_bands: tuple[Positive, ...] = (40, 64, 100, 128)
     mel: Weight = 15.0
     stft: Weight = 0.0
-    loudness: Weight = 0.0
     pitch: Weight = 5.0
     saturation: Weight = 1.0
     balance: bool = False

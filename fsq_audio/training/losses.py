@@ -23,8 +23,8 @@ class SpectralLoss(nn.Module):
         bands: mel bands of each scale.
     """
 
-    # 100 dB under the power of a full-scale sine: quieter is silence.
-    FLOOR = 1e-10
+    # 70 dB under the power of a full-scale sine: quieter is silence, and costs no effort.
+    FLOOR = 1e-7
 
     def __init__(self, *, sample_rate: int, windows: Sequence[int], bands: Sequence[int]) -> None:
         super().__init__()
