@@ -29,6 +29,7 @@ if stage 3 "tokenize, resynthesize and score, beside other codecs"; then
             --baseline "${BASELINES-opus:6k,opus:8k,opus:12k,codec2:1200,codec2:3200}" ||
             (($? == 3)) # some metric had no value on some recording: the table counts it
     done
+    python egs/debian_speech/tables.py "$run"/evaluation/{test-unseen,test}
 fi
 if stage 4 "a page to listen to"; then
     fsq-audio report "$run/evaluation/test-unseen" -o "$run/report.html" --clips "${CLIPS:-2}" \
