@@ -56,6 +56,22 @@ class Decoder(nn.Module):
         waveform = self.head(x, self.trunk.context.crop(source))
         return waveform
 
+    def resynthesize(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The waveform of latents beyond which there is nothing, with gradients.
+
+        Args:
+            latents: `[B, C, T]`.
+
+        Returns:
+            Waveform `[B, T * hop_length]`, and the pitch of its source in octaves (see
+            `PitchPredictor`), if it has one.
+        """
+        octaves, source = None, None
+        if self.pitch is not None:
+            octaves = self.pitch(self.pitch.context.pad(latents))
+            source = self.context.pad(self.pitch.source(self.pitch.advances(octaves)))
+        return self(self.context.pad(latents), source), octaves
+
 
 def build_pitch(config: TokenizerConfig) -> PitchPredictor | None:
     """What reads the pitch, for a head that has a source."""

@@ -34,12 +34,14 @@ class Reconstruction:
         waveform: `[B, T * hop_length]`.
         scalars: `[B, D, T]`, what the quantizer bounds and rounds.
         quantized: latents `[B, C, T]`, codes `[B, G, T]`, auxiliary losses.
+        octaves: `[B, T * subframes]`, the pitch of the decoder's source, if it has one (see
+            `fsq_audio.source.PitchPredictor`).
     """
 
     waveform: Tensor
     scalars: Tensor
     quantized: Quantized
-    octaves: Tensor | None = None
+    octaves: Tensor | None
 
 
 class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
@@ -164,12 +166,7 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         """
         latents = self.encoder(waveform)
         quantized = self.quantizer(latents)
-        kept = quantized.quantized
-        pitch, octaves, source = self.decoder.pitch, None, None
-        if pitch is not None:
-            octaves = pitch(pitch.context.pad(kept))
-            source = self.decoder.context.pad(pitch.source(pitch.advances(octaves)))
-        samples = self.decoder(self.decoder.context.pad(kept), source)
+        samples, octaves = self.decoder.resynthesize(quantized.quantized)
         return Reconstruction(samples, self.quantizer.scalars(latents), quantized, octaves)
 
     # Waveform -> tokens

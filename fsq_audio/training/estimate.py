@@ -59,8 +59,8 @@ def estimate(run: RunConfig) -> Estimate:
     channels = run.tokenizer.encoder.trunk.channels
 
     def decode(count: int) -> Callable[[], object]:
-        latents = torch.randn(1, channels, count + sum(model.decoder.context))
-        return lambda: model.decoder(latents)
+        latents = torch.randn(1, channels, count)
+        return lambda: model.decoder.resynthesize(latents)
 
     # Of two lengths the difference: what context costs is paid once, not per second.
     encoder = (count_macs(encode(2 * frames)) - count_macs(encode(frames))) / seconds
