@@ -20,7 +20,7 @@ from fsq_audio.evaluation.baselines import parse_baseline
 from fsq_audio.evaluation.model import ModelSystem
 from fsq_audio.evaluation.recordings import Recording, read_manifest
 from fsq_audio.evaluation.registry import choose_metrics
-from fsq_audio.evaluation.run import Evaluation, Settings, evaluate
+from fsq_audio.evaluation.run import Evaluation, Settings, evaluate, is_serious
 from fsq_audio.evaluation.system import DegradedFolder, System
 from fsq_audio.evaluation.tables import format_table
 from fsq_audio.tokenizer import AudioTokenizer
@@ -144,7 +144,8 @@ def _groups(asked: Sequence[int] | None, model: AudioTokenizer, source: str) -> 
 
 def _tell(evaluation: Evaluation, console: Console) -> None:
     for row in evaluation.failed:
-        for name, reason in row.failures.items():
+        for name in filter(is_serious, row.failures):
+            reason = row.failures[name]
             console.error(f"{row.recording.path}: {row.system}: {name}: {reason}")
     console.result(evaluation.summary)
     if not console.as_json:

@@ -29,6 +29,8 @@ class Produced:
         encode_seconds: that compressing took; None where it is not known.
         decode_seconds: that coming back took.
         removed_delay: samples at `SAMPLE_RATE` by which the output was late.
+        process_peak_memory: bytes that this process held at most meanwhile, everything in it
+            included; None where another process worked, or the system does not count.
     """
 
     degraded: Path
@@ -36,6 +38,7 @@ class Produced:
     encode_seconds: float | None = None
     decode_seconds: float | None = None
     removed_delay: int = 0
+    process_peak_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,15 @@ class System(Protocol):
         """
 
     def load_codes(self, recording: Recording, *, output: Path) -> torch.Tensor | None:
-        """The codes `[1, G, T]` that `produce` has written, if the system has codes."""
+        """The codes `[1, G, T]` that `produce` has written, if the system has codes.
+
+        Args:
+            recording: the original.
+            output: OUT.
+
+        Raises:
+            TokenError: the file is missing or damaged.
+        """
 
     def cost(self) -> dict[str, float]:
         """`parameters` and `gmac_per_second`, as far as they can be known."""
