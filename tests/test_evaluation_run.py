@@ -432,6 +432,16 @@ def test_neural_baselines_from_a_saved_random_model(
     assert packed.read_bytes() == whole
 
 
+def test_the_verb_with_a_neural_baseline(
+    command: Command, clips: list[Recording], tmp_path: Path
+) -> None:
+    folder = save_codec("mimi", tmp_path)
+    options = ["-o", tmp_path / "out", "--metrics", "signal", "--json"]
+    outcome = command("evaluate", clips[0].path, *options, "--baseline", f"hf:{folder}@2")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert list(json.loads(outcome.out)["systems"]) == ["ours-2", "mimi@2"]
+
+
 def test_neural_baselines_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be loaded"):
         parse_baseline(f"hf:{tmp_path / 'nothing'}")

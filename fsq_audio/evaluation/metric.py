@@ -134,6 +134,13 @@ class Metric:
     pooled_over: str | None = None
 
     @property
+    def title(self) -> str:
+        """Its name, which way is better, and what the number is in or of."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        note = self.unit if self.pooled_over is None else f"errors / all {self.pooled_over}"
+        return f"{self.name}{arrow}{f' ({note})' if note else ''}"
+
+    @property
     def missing(self) -> str | None:
         """How to install what is not there; None if all is."""
         lacking = [name for name in self.needs if not is_installed(name)]

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,11 +209,18 @@ def load_codec(source: str) -> Any:
         raise ConfigError(
             "hf: baselines need transformers: pip install 'fsq-audio[transformers]'"
         ) from None
+    logging = transformers.utils.logging
+    bars = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
     try:
         model = transformers.AutoModel.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"hf:{source}: cannot be loaded: {first}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"hf:{source} is a {type(model).__name__}, not one of {', '.join(MODELS)}"

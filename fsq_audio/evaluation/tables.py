@@ -66,12 +66,8 @@ def format_table(summary: Mapping[str, Any]) -> str:
     systems = summary["systems"]
     rows = [["", *systems]]
     for metric in summary["settings"]["metrics"]:
-        unit, better = METRICS[metric].unit, METRICS[metric].higher_is_better
-        arrow = {True: " ↑", False: " ↓", None: ""}[better]
         cells = [_cell(system["metrics"][metric]) for system in systems.values()]
-        pooled_over = METRICS[metric].pooled_over
-        note = unit if pooled_over is None else f"errors / all {pooled_over}"
-        rows.append([f"{metric}{arrow}{f' ({note})' if note else ''}", *cells])
+        rows.append([METRICS[metric].title, *cells])
     for name in ("written", "nominal", "entropy"):
         cells = [_number(system["rate"][name], 0) for system in systems.values()]
         rows.append([f"bit/s {name}", *cells])
