@@ -94,6 +94,16 @@ def test_si_sdr_is_the_ratio_of_attenuated_speech_to_noise(
     assert value("si_sdr", clip, degraded) == pytest.approx(ratio, abs=1e-3)
 
 
+@pytest.mark.parametrize("delay", [1, 2, 3])
+def test_si_sdr_of_a_delayed_tone_is_known(delay: int) -> None:
+    times = np.arange(RATE)
+    early, late = (np.sin(2 * np.pi * 1000 / RATE * (times - each)) for each in (0, delay))
+    found = value("si_sdr", (0.5 * early).astype(np.float32), (0.1 * late).astype(np.float32))
+    # The part in phase is cos of the angle, the rest its sin.
+    angle = 2 * np.pi * 1000 / RATE * delay
+    assert found == pytest.approx(-20 * math.log10(math.tan(angle)), abs=1e-3)
+
+
 def test_attenuation_is_a_known_spectral_distance(clip: Samples) -> None:
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
     # A tenth of the amplitude is one unit of log10, where the floor is far away.
@@ -214,7 +224,7 @@ def test_words_against_transcript_and_reading(monkeypatch: pytest.MonkeyPatch) -
         class model:
             is_multilingual = False
 
-    readings = iter(["the cat sat on the mat", "the cat sat on a mat"])
+    readings = iter(["the cat sat on the mat", "the cat sat on a mat", "so it is", "so it is"])
     monkeypatch.setattr(words, "load_recogniser", lambda path: Recogniser)
     monkeypatch.setattr(words, "_recognise", lambda *given: next(readings))
     sound = np.ones(RATE, np.float32)
@@ -225,6 +235,9 @@ def test_words_against_transcript_and_reading(monkeypatch: pytest.MonkeyPatch) -
     assert found["cer"](pair) == Share(3, 18)
     measured = measure(METRICS["wer"], pair)
     assert (measured.value, measured.total) == (pytest.approx(1 / 6), 6)
+    same = Pair(Voice(sound), Voice(sound.copy()), text="So it is!")
+    assert measure(METRICS["wer"], same).value == 0
+    assert measure(METRICS["difference_wer"], same).value == 0
     with pytest.raises(NotApplicableError, match="transcript"):
         found["wer"](Pair(Voice(sound), Voice(sound)))
     with pytest.raises(NotApplicableError, match="reads English, this is ru"):

