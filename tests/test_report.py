@@ -25,6 +25,7 @@ from fsq_audio.cli import main
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.registry import choose_metrics
+from fsq_audio.evaluation.robustness import UnitEdits, sum_up_robustness
 from fsq_audio.evaluation.run import Settings, evaluate
 from fsq_audio.evaluation.system import degraded_folder
 from fsq_audio.report import charts
@@ -101,6 +102,20 @@ def test_names_and_texts_are_escaped(evaluation: Path, tmp_path: Path) -> None:
     assert "<script>alert(2)" not in html
     assert "&lt;/bdi&gt;&lt;script&gt;alert(2)" in html
     assert "<title>&lt;b&gt;&amp;&#34;&#39;</title>" in html
+
+
+def test_robustness_is_shown_as_it_is_written(evaluation: Path, tmp_path: Path) -> None:
+    edits = [
+        UnitEdits("ours-1", id, change, 0, distance, None if distance < 9 else "oh")
+        for change, distances in (("mp3", (0.25, 0.75)), ("opus", (math.nan, math.nan)))
+        for id, distance in zip(("one", "two"), distances, strict=True)
+    ]
+    summary = json.loads((evaluation / "summary.json").read_text("utf-8"))
+    summary["systems"]["ours-2"]["robustness"] = sum_up_robustness(edits)
+    (evaluation / "summary.json").write_text(json.dumps(summary), "utf-8")
+    html = read_page(evaluation, tmp_path / "page.html")
+    assert '<td>0.500 <span class="detail">[0.250, 0.750] n = 2</span></td>' in html
+    assert '<th scope="row">opus</th><td>failed</td>' in html
 
 
 def test_the_same_evaluation_gives_the_same_page(evaluation: Path, tmp_path: Path) -> None:
