@@ -13,7 +13,7 @@ from fsq_audio.evaluation.model import ModelSystem
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.registry import choose_metrics
 from fsq_audio.evaluation.run import Settings, evaluate
-from fsq_audio.evaluation.system import DegradedFolder
+from fsq_audio.evaluation.system import degraded_folder
 
 RATE = 16000
 EVIL = "<img src=x onerror=alert(1)>"
@@ -38,7 +38,7 @@ def make_evaluation(folder: Path) -> Path:
         text = "</bdi><script>alert(2)</script>" if id == EVIL else None
         recordings.append(Recording(id, path, text, "en" if text else None))
     model = build_tiny()
-    copy = DegradedFolder(folder / "copy", "copy")
+    copy = degraded_folder(folder / "copy", "copy")
     evaluate(
         recordings,
         [ModelSystem(model, 1), ModelSystem(model, 2), copy],

@@ -58,6 +58,17 @@ def test_summary_counts_failures_and_never_scores_them() -> None:
     assert (empty.num_values, empty.num_failed) == (0, 1)
 
 
+def test_weights_pool_what_is_counted() -> None:
+    shares, words = [1.0, 0.0, math.nan, 0.5], [1.0, 7.0, 0.0, 2.0]
+    summary = summarize(shares, weights=words)
+    assert summary.mean == pytest.approx(2 / 10)  # two errors in ten words
+    assert (summary.num_values, summary.num_failed) == (3, 1)
+    assert summary.low < 0.2 < summary.high
+    even = summarize([0.1, 0.4], weights=[3, 3])
+    assert (even.mean, even.low, even.high) == pytest.approx((0.25, 0.1, 0.4))
+    assert summarize([0.5, 0.0], weights=[1, 9]).high == 0.5  # both draws are the bad recording
+
+
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     covered = 0

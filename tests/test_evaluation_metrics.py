@@ -4,12 +4,23 @@ import math
 
 import numpy as np
 import pytest
+import soundfile
+from conftest import SAMPLES
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation import metric as metric_module
 from fsq_audio.evaluation.align import correlate, envelope, take_out
-from fsq_audio.evaluation.metric import Metric, NotApplicableError, Pair, Samples, Voice, measure
+from fsq_audio.evaluation.metric import (
+    Metric,
+    NotApplicableError,
+    Pair,
+    Samples,
+    Share,
+    Voice,
+    measure,
+)
 from fsq_audio.evaluation.registry import METRICS, choose_metrics
 from fsq_audio.evaluation.words import normalize
 
@@ -83,6 +94,16 @@ def test_si_sdr_is_the_ratio_of_attenuated_speech_to_noise(
     assert value("si_sdr", clip, degraded) == pytest.approx(ratio, abs=1e-3)
 
 
+@pytest.mark.parametrize("delay", [1, 2, 3])
+def test_si_sdr_of_a_delayed_tone_is_known(delay: int) -> None:
+    times = np.arange(RATE)
+    early, late = (np.sin(2 * np.pi * 1000 / RATE * (times - each)) for each in (0, delay))
+    found = value("si_sdr", (0.5 * early).astype(np.float32), (0.1 * late).astype(np.float32))
+    # The part in phase is cos of the angle, the rest its sin.
+    angle = 2 * np.pi * 1000 / RATE * delay
+    assert found == pytest.approx(-20 * math.log10(math.tan(angle)), abs=1e-3)
+
+
 def test_attenuation_is_a_known_spectral_distance(clip: Samples) -> None:
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
     # A tenth of the amplitude is one unit of log10, where the floor is far away.
@@ -100,6 +121,51 @@ def test_delay_is_found_and_taken_out(delay: int, clip: Samples) -> None:
     if abs(delay) <= 160:  # farther off, the missing end changes the mean
         found = correlate(envelope(clip), envelope(late), max_delay=4000)
         assert abs(found.delay - delay) <= 2
+
+
+@pytest.mark.parametrize("ratio", [20, 0])
+def test_a_delay_under_noise_is_still_told(ratio: int, clip: Samples) -> None:
+    late = take_out(clip, delay=-100, length=len(clip))
+    noise = np.random.default_rng(0).standard_normal(len(clip))
+    noise *= np.sqrt(np.mean(late**2) / np.mean(noise**2)) * 10 ** (-ratio / 20)
+    assert value("delay", clip, (late + noise).astype(np.float32)) == 100
+
+
+@pytest.mark.parametrize("length", [RATE // 10, RATE, 2 * RATE])
+def test_no_delay_is_told_where_there_is_none(length: int, clip: Samples) -> None:
+    other, _ = soundfile.read(SAMPLES[1], start=RATE, stop=RATE + length, dtype="float32")
+    noise = np.random.default_rng(0).standard_normal(length).astype(np.float32) * 0.1
+    for unrelated in (other, noise):
+        assert "no delay can be told" in failure("delay", clip[:length], unrelated)
+    # A vocoder's output: the same spectra, and phases of its own.
+    spectra = np.lib.stride_tricks.sliding_window_view(clip[:length], 512)[::128]
+    rng = np.random.default_rng(0)
+    made = np.zeros(length, np.float32)
+    for index, frame in enumerate(np.abs(np.fft.rfft(spectra * np.hanning(512)))):
+        turned = np.fft.irfft(frame * np.exp(2j * np.pi * rng.uniform(size=len(frame))))
+        made[128 * index : 128 * index + 512] += (turned * np.hanning(512)).astype(np.float32)
+    assert "no delay can be told" in failure("delay", clip[:length], made)
+
+
+def buzz(frequency: float, voiced: NDArray[np.bool_]) -> Samples:
+    """Pulses where it is voiced, and noise where it is not; through something like a vowel."""
+    phases = np.cumsum(np.full(len(voiced), frequency / RATE))
+    pulses = np.diff(np.floor(phases), prepend=0) * voiced
+    noise = np.random.default_rng(0).standard_normal(len(voiced))
+    source = 10 * pulses + np.where(voiced, 0.02, 0.3) * noise
+    kernel = np.exp(-np.arange(400) / 60) * np.cos(2 * np.pi * 500 / RATE * np.arange(400))
+    made = np.convolve(source, kernel)[: len(voiced)]
+    return (0.3 * made / np.abs(made).max()).astype(np.float32)
+
+
+def test_known_melodies_have_known_errors() -> None:
+    everywhere = np.ones(RATE, bool)
+    low, high = buzz(85, everywhere), buzz(85 * 2 ** (2 / 12), everywhere)
+    assert value("voicing_f1", low, high) > 0.95
+    assert value("f0_error", low, high) == pytest.approx(200, abs=10)
+    # A deep voice that is voiced half of the time, against one that always is: F1 is 2/3.
+    half = np.arange(RATE) // (RATE // 4) % 2 == 0
+    assert value("voicing_f1", buzz(85, half), low) == pytest.approx(2 / 3, abs=0.06)
 
 
 @pytest.mark.parametrize("name", [name for name, each in METRICS.items() if each.group != "words"])
@@ -158,15 +224,20 @@ def test_words_against_transcript_and_reading(monkeypatch: pytest.MonkeyPatch) -
         class model:
             is_multilingual = False
 
-    readings = iter(["the cat sat on the mat", "the cat sat on a mat"])
+    readings = iter(["the cat sat on the mat", "the cat sat on a mat", "so it is", "so it is"])
     monkeypatch.setattr(words, "load_recogniser", lambda path: Recogniser)
     monkeypatch.setattr(words, "_recognise", lambda *given: next(readings))
     sound = np.ones(RATE, np.float32)
     pair = Pair(Voice(sound), Voice(sound), text="A cat sat on a mat.")
     found = {name: METRICS[name].function for name in ("difference_wer", "wer", "cer")}
-    assert found["difference_wer"](pair) == pytest.approx(1 / 6)
-    assert found["wer"](pair) == pytest.approx(1 / 6)
-    assert found["cer"](pair) == pytest.approx(3 / 18)
+    assert found["difference_wer"](pair) == Share(1, 6)
+    assert found["wer"](pair) == Share(1, 6)
+    assert found["cer"](pair) == Share(3, 18)
+    measured = measure(METRICS["wer"], pair)
+    assert (measured.value, measured.total) == (pytest.approx(1 / 6), 6)
+    same = Pair(Voice(sound), Voice(sound.copy()), text="So it is!")
+    assert measure(METRICS["wer"], same).value == 0
+    assert measure(METRICS["difference_wer"], same).value == 0
     with pytest.raises(NotApplicableError, match="transcript"):
         found["wer"](Pair(Voice(sound), Voice(sound)))
     with pytest.raises(NotApplicableError, match="reads English, this is ru"):

@@ -25,8 +25,9 @@ from fsq_audio.cli import main
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.registry import choose_metrics
+from fsq_audio.evaluation.robustness import UnitEdits, sum_up_robustness
 from fsq_audio.evaluation.run import Settings, evaluate
-from fsq_audio.evaluation.system import DegradedFolder
+from fsq_audio.evaluation.system import degraded_folder
 from fsq_audio.report import charts
 from fsq_audio.report.clips import (
     Codes,
@@ -101,6 +102,20 @@ def test_names_and_texts_are_escaped(evaluation: Path, tmp_path: Path) -> None:
     assert "<script>alert(2)" not in html
     assert "&lt;/bdi&gt;&lt;script&gt;alert(2)" in html
     assert "<title>&lt;b&gt;&amp;&#34;&#39;</title>" in html
+
+
+def test_robustness_is_shown_as_it_is_written(evaluation: Path, tmp_path: Path) -> None:
+    edits = [
+        UnitEdits("ours-1", id, change, 0, distance, None if distance < 9 else "oh")
+        for change, distances in (("mp3", (0.25, 0.75)), ("opus", (math.nan, math.nan)))
+        for id, distance in zip(("one", "two"), distances, strict=True)
+    ]
+    summary = json.loads((evaluation / "summary.json").read_text("utf-8"))
+    summary["systems"]["ours-2"]["robustness"] = sum_up_robustness(edits)
+    (evaluation / "summary.json").write_text(json.dumps(summary), "utf-8")
+    html = read_page(evaluation, tmp_path / "page.html")
+    assert '<td>0.500 <span class="detail">[0.250, 0.750] n = 2</span></td>' in html
+    assert '<th scope="row">opus</th><td>failed</td>' in html
 
 
 def test_the_same_evaluation_gives_the_same_page(evaluation: Path, tmp_path: Path) -> None:
@@ -278,7 +293,7 @@ def test_a_name_that_is_not_unicode_is_shown_escaped(tmp_path: Path) -> None:
         pytest.skip("this file system wants Unicode names")
     recording = Recording("a\udcff", path)
     settings = Settings(metrics=choose_metrics(["delay"]))
-    system = DegradedFolder(tmp_path / "originals", "same")
+    system = degraded_folder(tmp_path / "originals", "same")
     evaluate([recording], [system], output=tmp_path / "scores", settings=settings)
     html = read_page(tmp_path / "scores", tmp_path / "page.html")
     assert "<bdi>a\\udcff</bdi>" in html
@@ -470,7 +485,7 @@ def test_an_anchor_keeps_what_is_below_its_edge() -> None:
 def test_a_narrow_original_has_no_wide_anchor(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "originals/a.wav", make_noise(1.0)[::2], rate=8000)
     settings = Settings(metrics=choose_metrics(["delay"]))
-    system = DegradedFolder(tmp_path / "originals", "same")
+    system = degraded_folder(tmp_path / "originals", "same")
     evaluate([Recording("a", path)], [system], output=tmp_path / "scores", settings=settings)
     folder = tmp_path / "test"
     write_test([read_results(tmp_path / "scores")], folder, Choice())

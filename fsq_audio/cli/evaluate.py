@@ -18,10 +18,10 @@ from fsq_audio.cli.session import choose_device, load_model, make_console
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.baselines import parse_baseline
 from fsq_audio.evaluation.model import ModelSystem
-from fsq_audio.evaluation.recordings import Recording, read_manifest
+from fsq_audio.evaluation.recordings import Recording, read_manifest, read_pairs
 from fsq_audio.evaluation.registry import choose_metrics
-from fsq_audio.evaluation.run import Evaluation, Settings, evaluate
-from fsq_audio.evaluation.system import DegradedFolder, System
+from fsq_audio.evaluation.run import Evaluation, Settings, evaluate, is_serious
+from fsq_audio.evaluation.system import Degraded, System, degraded_files, degraded_folder
 from fsq_audio.evaluation.tables import format_table
 from fsq_audio.tokenizer import AudioTokenizer
 
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> bool:
     except ConfigError as error:
         raise UsageError(f"--metrics: {error}") from None
     recordings = find_recordings(arguments.references, leave_out=arguments.output)
-    systems = find_systems(arguments)
+    systems = find_systems(arguments, recordings)
     settings = Settings(
         metrics=metrics,
         recogniser=arguments.recogniser,
@@ -87,14 +87,15 @@ def find_recordings(references: Sequence[str], *, leave_out: Path) -> list[Recor
     return recordings
 
 
-def find_systems(arguments: Namespace) -> list[System]:
+def find_systems(arguments: Namespace, recordings: Sequence[Recording]) -> list[System]:
     """The systems that the arguments name; without any, or with groups only, our own model.
 
     Args:
         arguments: of the verb.
+        recordings: the originals.
 
     Raises:
-        UsageError: a model has fewer groups than asked for, or a folder is not there.
+        UsageError: a model has fewer groups than asked for, or a folder or file is not there.
         CheckpointError: there is no such model.
         ConfigError: there is no such baseline, or its program is missing.
     """
@@ -113,13 +114,23 @@ def find_systems(arguments: Namespace) -> list[System]:
             ModelSystem(model, num_groups, label)
             for num_groups in _groups(arguments.num_groups, model, source)
         ]
-    for source in arguments.degraded:
-        label, equals, place = source.partition("=")
-        folder = Path(place if equals else source)
-        if not folder.is_dir():
-            raise UsageError(f"--degraded {source}: no such folder")
-        systems.append(DegradedFolder(folder, label if equals else folder.resolve().name))
+    systems += [_find_degraded(source, recordings) for source in arguments.degraded]
     return systems + [parse_baseline(text) for text in dict.fromkeys(baselines)]
+
+
+def _find_degraded(source: str, recordings: Sequence[Recording]) -> Degraded:
+    label, equals, rest = source.partition("=")
+    place = Path(rest if equals else source)
+    name = label if equals else place.resolve().stem
+    if place.is_dir():
+        return degraded_folder(place, label if equals else place.resolve().name)
+    if not place.is_file():
+        raise UsageError(f"--degraded {source}: no such folder or file")
+    if place.suffix == ".jsonl":
+        return degraded_files(read_pairs(place), name, place=place)
+    if len(recordings) != 1:
+        raise UsageError(f"--degraded {source}: one file, for {len(recordings)} originals")
+    return degraded_files({recordings[0].id: place}, name, place=place)
 
 
 def _label(source: str, *, is_alone: bool) -> tuple[str, str]:
@@ -144,7 +155,8 @@ def _groups(asked: Sequence[int] | None, model: AudioTokenizer, source: str) -> 
 
 def _tell(evaluation: Evaluation, console: Console) -> None:
     for row in evaluation.failed:
-        for name, reason in row.failures.items():
+        for name in filter(is_serious, row.failures):
+            reason = row.failures[name]
             console.error(f"{row.recording.path}: {row.system}: {name}: {reason}")
     console.result(evaluation.summary)
     if not console.as_json:

@@ -18,9 +18,8 @@ folder or by a pattern keeps its relative path under OUT; a file keeps its name.
 
 _SYSTEMS = """\
 Without --model, --degraded or --baseline, or with --num-groups, the model in the package is
-evaluated. OUT gets
-summary.json, rows.csv and rows.parquet, rate_distortion.json and .png, versa.jsonl, audio/ and
-tokens/; the same command goes on where it stopped."""
+evaluated. OUT gets summary.json, rows.csv and rows.parquet, rate_distortion.json and .png,
+versa.jsonl, audio/ and tokens/; the same command goes on where it stopped. OUT may be moved."""
 
 _REPORT = """\
 The page is one file that needs no network: originals and systems side by side with players,
@@ -124,8 +123,9 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--degraded",
         action="append",
         default=[],
-        metavar="[NAME=]FOLDER",
-        help="results that are there, paired by relative path; may be repeated",
+        metavar="[NAME=]PLACE",
+        help="results that are there: a folder, paired by relative path; a manifest whose lines "
+        "have audio_filepath and degraded_filepath; a file, for one original; may be repeated",
     )
     group.add_argument(
         "--baseline",
@@ -133,7 +133,8 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         default=[],
         type=_names,
         metavar="LIST",
-        help="opus:6k, codec2:1200, hf:NAME (EnCodec, Mimi, DAC), with commas; may be repeated",
+        help="opus:6k, codec2:1200, hf:NAME or, with its first N codebooks, hf:NAME@N (EnCodec, "
+        "Mimi, DAC; a folder or hub id), with commas; may be repeated",
     )
     group.add_argument("--device", type=_device, default="auto", help="of the models")
     group.add_argument("--num-threads", type=_positive, metavar="N", help="of the models")
@@ -155,7 +156,8 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     group.add_argument(
         "--robustness",
         action="store_true",
-        help="also how the tokens change under gain, noise, shift, MP3 and Opus",
+        help="also how the models' tokens change under gain, noise, shift, MP3 and Opus "
+        "(robustness.csv)",
     )
     group.add_argument(
         "-j", "--num-workers", type=_positive, default=1, metavar="N", help="processes (default: 1)"

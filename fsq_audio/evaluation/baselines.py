@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.evaluation.classic import CODEC2_MODES, Codec2, Opus, find_program
-from fsq_audio.evaluation.neural import Neural, load_codec
+from fsq_audio.evaluation.classic import CODEC2_MODES, codec2, opus
+from fsq_audio.evaluation.neural import Neural
 from fsq_audio.evaluation.system import System
 
 
@@ -16,7 +16,7 @@ def parse_baseline(text: str) -> System:
 
     Args:
         text: `opus:6k` (kbit/s), `codec2:1200` (a mode), or `hf:NAME` with NAME a folder or hub id
-            and, for its first N codebooks only, `hf:NAME@N`.
+            for all its codebooks and, for the first N only, `hf:NAME@N`.
 
     Raises:
         ConfigError: there is no such baseline, or what it needs is missing.
@@ -26,21 +26,18 @@ def parse_baseline(text: str) -> System:
         kbps = float(match[1])
         if not 6 <= kbps <= 256:
             raise ConfigError(f"{text}: opusenc takes 6k to 256k")
-        find_program("opusenc")
-        find_program("opusdec")
-        return Opus(kbps)
+        return opus(kbps)
     if codec == "codec2":
         if value not in CODEC2_MODES:
             raise ConfigError(f"{text}: the modes of codec2 are {', '.join(CODEC2_MODES)}")
-        find_program("c2enc")
-        find_program("c2dec")
-        return Codec2(value)
+        return codec2(value)
     if codec == "hf" and value:
         name, at, number = value.rpartition("@")
         if at and number.isdecimal() and not Path(value).exists():
             value, num_codebooks = name, max(1, int(number))
         else:
             num_codebooks = None
-        load_codec(value)
-        return Neural(value, num_codebooks)
+        neural = Neural(value, num_codebooks)
+        neural.count_codebooks()
+        return neural
     raise ConfigError(f"{text}: a baseline is opus:6k, codec2:1200 or hf:NAME, with other values")

@@ -27,6 +27,22 @@ class Key:
     id: str
 
 
+def relative_to(folder: Path, path: Path) -> str:
+    """How a path is written into a folder's files, so that the folder can be moved.
+
+    Args:
+        folder: OUT.
+        path: of any file.
+
+    Returns:
+        Relative to the folder for what lies inside, absolute for the rest.
+    """
+    whole, inside = path.absolute(), folder.absolute()
+    if whole.is_relative_to(inside):
+        return whole.relative_to(inside).as_posix()
+    return str(whole)
+
+
 class Journal:
     """`OUT/journal.jsonl`: what was settled, produced and measured.
 
@@ -83,7 +99,8 @@ class Journal:
 
     def add_produced(self, key: Key, produced: Produced) -> None:
         """Notes what a system made."""
-        values = asdict(produced) | {"degraded": str(produced.degraded)}
+        values = asdict(produced)
+        values["degraded"] = relative_to(self._path.parent, produced.degraded)
         self._append({"system": key.system, "id": key.id, "produced": values})
 
     def add_failed(self, key: Key, reason: str) -> None:
@@ -108,13 +125,15 @@ class Journal:
         key = Key(entry["system"], entry["id"])
         if "produced" in entry:
             values = entry["produced"]
-            self.produced[key] = Produced(**values | {"degraded": Path(values["degraded"])})
+            place = self._path.parent / values["degraded"]
+            self.produced[key] = Produced(**values | {"degraded": place})
         for name, values in entry.get("measured", {}).items():
             value = math.nan if values["value"] is None else values["value"]
             row = self.measured.setdefault(key, {})
-            row[name] = Measured(value, values["failure"], values["skipped"])
+            row[name] = Measured(value, values["failure"], values["skipped"], values.get("total"))
 
 
 def _to_json(result: Measured) -> dict[str, Any]:
     value = None if math.isnan(result.value) else result.value
-    return {"value": value, "failure": result.failure, "skipped": result.skipped}
+    entry = {"value": value, "failure": result.failure, "skipped": result.skipped}
+    return entry if result.total is None else {**entry, "total": result.total}

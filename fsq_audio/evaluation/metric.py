@@ -90,6 +90,19 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A number of errors among a number of things, which is pooled over recordings.
+
+    Attributes:
+        errors: counted.
+        total: things in which they could be; not 0.
+    """
+
+    errors: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Metric:
     """One number about a pair.
 
@@ -104,10 +117,12 @@ class Metric:
         is_default: whether it is computed unless asked otherwise.
         versa: its key in VERSA's reports (Shi et al. 2025), where it is the same quantity.
         reads_words: whether it is a recogniser's word on it.
+        pooled_over: what the shares that its function returns are of, such as "words": over
+            recordings, all errors are divided by all words. None: a mean over recordings.
     """
 
     name: str
-    function: Callable[[Pair], float]
+    function: Callable[[Pair], float | Share]
     higher_is_better: bool | None
     unit: str
     group: str
@@ -116,6 +131,14 @@ class Metric:
     is_default: bool = True
     versa: str | None = None
     reads_words: bool = False
+    pooled_over: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, which way is better, and what the number is in or of."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        note = self.unit if self.pooled_over is None else f"errors / all {self.pooled_over}"
+        return f"{self.name}{arrow}{f' ({note})' if note else ''}"
 
     @property
     def missing(self) -> str | None:
@@ -134,11 +157,13 @@ class Measured:
         value: NaN where there is none.
         failure: why there is none, if it should have been there.
         skipped: why it was not asked for.
+        total: of the share that the value is; None where it is none.
     """
 
     value: float
     failure: str | None = None
     skipped: str | None = None
+    total: int | None = None
 
 
 def measure(metric: Metric, pair: Pair) -> Measured:
@@ -148,8 +173,13 @@ def measure(metric: Metric, pair: Pair) -> Measured:
         metric: which.
         pair: of what.
     """
+    total = None
     try:
-        value = float(metric.function(pair))
+        result = metric.function(pair)
+        if isinstance(result, Share):
+            total = result.total
+            result = result.errors / result.total
+        value = float(result)
     except NotApplicableError as error:
         return Measured(math.nan, skipped=str(error))
     except UnmeasurableError as error:
@@ -160,7 +190,7 @@ def measure(metric: Metric, pair: Pair) -> Measured:
         return Measured(math.nan, failure=f"{type(error).__name__}: {error}")
     if not math.isfinite(value):
         return Measured(math.nan, failure=f"the result is {value}")
-    return Measured(value)
+    return Measured(value, total=total)
 
 
 def is_installed(module: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fsq_audio import audio
 from fsq_audio.blocks import WINDOW_FRAMES
 from fsq_audio.errors import ConfigError
+from fsq_audio.evaluation.cost import peak_memory, reset_peak_memory, timed
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.system import CodeTable, Kind, Produced, place
 from fsq_audio.tokenizer import AudioTokenizer
@@ -86,20 +86,21 @@ class ModelSystem:
         tokens_path = place(output, "tokens", self.name, recording, "fsq")
         path = place(output, "audio", self.name, recording, "wav")
         waveform = audio.load(recording.path, sample_rate=self.model.sample_rate)
-        start = time.perf_counter()
-        tokens = self.model.encode(waveform, num_groups=self.num_groups)
-        encoded = time.perf_counter()
+        reset_peak_memory()
+        tokens, encode_seconds = timed(
+            lambda: self.model.encode(waveform, num_groups=self.num_groups)
+        )
         tokens.save(tokens_path)
         saved = AudioTokens.load(tokens_path)
-        loaded = time.perf_counter()
-        result = self.model.decode(saved)
-        decoded = time.perf_counter()
+        result, decode_seconds = timed(lambda: self.model.decode(saved))
+        peak = peak_memory()
         audio.save(path, result, sample_rate=self.model.sample_rate)
         return Produced(
             path,
             num_bytes=tokens_path.stat().st_size,
-            encode_seconds=encoded - start,
-            decode_seconds=decoded - loaded,
+            encode_seconds=encode_seconds,
+            decode_seconds=decode_seconds,
+            process_peak_memory=peak,
         )
 
     def load_codes(self, recording: Recording, *, output: Path) -> Tensor | None:

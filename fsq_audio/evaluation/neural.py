@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
-import time
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsq_audio import audio
-from fsq_audio.errors import ConfigError
-from fsq_audio.evaluation.align import correlate, take_out
-from fsq_audio.evaluation.classic import LONGEST_DELAY
+from fsq_audio.errors import ConfigError, TokenError
+from fsq_audio.evaluation.align import LONGEST_CODEC_DELAY, correlate, take_out
+from fsq_audio.evaluation.cost import peak_memory, reset_peak_memory, timed
 from fsq_audio.evaluation.metric import SAMPLE_RATE
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.system import CodeTable, Kind, Produced, load_samples, place, save_samples
@@ -54,10 +56,10 @@ class Neural:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Where it comes from, and what it is."""
-        config = load_codec(self.source).config.to_dict()
-        return {"source": self.source, "num_codebooks": self.num_codebooks,
-                "model_type": config["model_type"]}  # fmt: skip
+        """What it is, and its weights, wherever they come from."""
+        return {"model_type": load_codec(self.source).config.model_type,
+                "weights": _hash_weights(self.source),
+                "num_codebooks": self.num_codebooks}  # fmt: skip
 
     @property
     def codes(self) -> CodeTable:
@@ -70,22 +72,32 @@ class Neural:
     def nominal_rate(self) -> float:
         """log2 K bits of each codebook in each frame."""
         table = self.codes
-        return self._kept() * math.log2(table.codebook_size) * table.frame_rate
+        return self.count_codebooks() * math.log2(table.codebook_size) * table.frame_rate
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - few and small, as long as the process
-    def _kept(self) -> int:
+    def count_codebooks(self) -> int:
+        """Those that are kept.
+
+        Raises:
+            ConfigError: the model has fewer than were asked for.
+        """
         model = load_codec(self.source)
         silence = torch.zeros(1, 1, model.config.sampling_rate)
-        return int(self._encode(silence)[0].shape[1])
+        number = int(self._encode(silence)[0].shape[1])
+        if self.num_codebooks is not None and number < self.num_codebooks:
+            raise ConfigError(f"hf:{self.source}@{self.num_codebooks}: it has {number} codebooks")
+        return number
 
     @torch.no_grad()
     def _encode(self, waveform: Tensor) -> tuple[Tensor, Any]:
         """Codes `[1, G, T]` of a waveform `[1, 1, S]`, and the scale that EnCodec adds."""
-        result = load_codec(self.source).encode(waveform)
+        model = load_codec(self.source)
+        is_encodec = model.config.model_type == "encodec"
+        # Left alone, EnCodec keeps as many codebooks as its lowest bandwidth has.
+        options = {"bandwidth": max(model.config.target_bandwidths)} if is_encodec else {}
+        result = model.encode(waveform, **options)
         codes, scales = result.audio_codes, getattr(result, "audio_scales", None)
-        if codes.dim() == 4:  # EnCodec has a dimension of chunks, one for a model without chunks
-            if len(codes) != 1:
-                raise ConfigError(f"{self.source}: models that cut into chunks are not supported")
+        if codes.dim() == 4:  # EnCodec has a dimension of chunks, of which there is one
             codes = codes[0]
         return codes[:, : self.num_codebooks], scales
 
@@ -116,40 +128,69 @@ class Neural:
         waveform = audio.load(recording.path, sample_rate=rate)[None]
         # Some of them fill up a last frame, and some leave it out.
         waveform = F.pad(waveform, (0, -waveform.shape[-1] % _hop_length(model)))
-        start = time.perf_counter()
-        codes, scales = self._encode(waveform)
-        encoded = time.perf_counter()
-        size = self.codes.codebook_size
+        reset_peak_memory()
+        (codes, scales), encode_seconds = timed(lambda: self._encode(waveform))
         path = place(output, "tokens", self.name, recording, "bin")
-        path.write_bytes(len(codes[0]).to_bytes(4, "little") + codes.shape[2].to_bytes(4, "little")
-                         + pack(codes.flatten(), size))  # fmt: skip
+        save_codes(path, codes, codebook_size=self.codes.codebook_size)
         kept = self.load_codes(recording, output=output)
-        loaded = time.perf_counter()
-        result = self._decode(kept, scales).numpy()
-        decoded = time.perf_counter()
+        result, decode_seconds = timed(lambda: self._decode(kept, scales).numpy())
+        peak = peak_memory()
         reference = load_samples(recording.path)
         narrow = np.asarray(soxr.resample(result, rate, SAMPLE_RATE), np.float32)
-        delay = correlate(reference, narrow, max_delay=LONGEST_DELAY).delay
+        found = correlate(reference, narrow, max_delay=LONGEST_CODEC_DELAY)
+        # They come back aligned; at rates at which no waveform is kept, nothing else can be told.
+        delay = found.delay if found.is_clear else 0
         wav = place(output, "audio", self.name, recording, "wav")
         save_samples(wav, take_out(narrow, delay=delay, length=len(reference)))
         return Produced(
             wav,
             num_bytes=path.stat().st_size,
-            encode_seconds=encoded - start,
-            decode_seconds=decoded - loaded,
+            encode_seconds=encode_seconds,
+            decode_seconds=decode_seconds,
             removed_delay=delay,
+            process_peak_memory=peak,
         )
 
     def load_codes(self, recording: Recording, *, output: Path) -> Tensor:
-        """From the packed file: number of codebooks and frames in four bytes each, then codes."""
-        data = place(output, "tokens", self.name, recording, "bin").read_bytes()
-        groups, frames = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
-        codes = unpack(data[8:], groups * frames, self.codes.codebook_size)
-        return codes.reshape(1, groups, frames)
+        """From the packed file."""
+        path = place(output, "tokens", self.name, recording, "bin")
+        return read_codes(path, codebook_size=self.codes.codebook_size)
 
     def cost(self) -> dict[str, float]:
         """Parameters."""
         return {"parameters": float(sum(p.numel() for p in load_codec(self.source).parameters()))}
+
+
+def save_codes(path: Path, codes: Tensor, *, codebook_size: int) -> None:
+    """Writes codes: number of codebooks and of frames in four bytes each, then the packed codes.
+
+    Args:
+        path: of the file.
+        codes: `[1, G, T]`.
+        codebook_size: K.
+    """
+    sizes = b"".join(size.to_bytes(4, "little") for size in codes.shape[1:])
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_bytes(sizes + pack(codes.flatten(), codebook_size))
+    os.replace(beside, path)
+
+
+def read_codes(path: Path, *, codebook_size: int) -> Tensor:
+    """Codes `[1, G, T]` that `save_codes` wrote.
+
+    Args:
+        path: of the file.
+        codebook_size: K.
+
+    Raises:
+        TokenError: it is missing or damaged.
+    """
+    try:
+        data = path.read_bytes()
+        groups, frames = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
+        return unpack(data[8:], groups * frames, codebook_size).reshape(1, groups, frames)
+    except (OSError, TokenError) as error:
+        raise TokenError(f"cannot read {path}: {error}") from None
 
 
 @functools.cache
@@ -168,16 +209,38 @@ def load_codec(source: str) -> Any:
         raise ConfigError(
             "hf: baselines need transformers: pip install 'fsq-audio[transformers]'"
         ) from None
+    logging = transformers.utils.logging
+    bars = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
     try:
         model = transformers.AutoModel.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"hf:{source}: cannot be loaded: {first}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"hf:{source} is a {type(model).__name__}, not one of {', '.join(MODELS)}"
         )
+    if getattr(model.config, "chunk_length_s", None) is not None:
+        raise ConfigError(f"hf:{source}: models that cut into chunks are not supported")
+    if getattr(model.config, "audio_channels", 1) != 1:
+        raise ConfigError(
+            f"hf:{source}: its audio has {model.config.audio_channels} channels, not 1"
+        )
     return model.eval()
+
+
+@functools.cache
+def _hash_weights(source: str) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_codec(source).state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def _hop_length(model: Any) -> int:

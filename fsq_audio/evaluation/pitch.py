@@ -13,7 +13,11 @@ from fsq_audio.evaluation.metric import UnmeasurableError as Unmeasurable
 LOWEST, HIGHEST = 60.0, 500.0
 """Hz: what voices have."""
 WINDOW, HOP = 1024, 256
-"""Samples."""
+"""Samples. The window holds five periods of 80 Hz. Where the truth is known (pulses through
+formants, a gliding pitch, noise in between) it finds voicing better than longer ones: F1 .93 to
+1.00 at 80 to 120 Hz in stretches of 200 ms and more, against .69 to .96 with 1536 samples and .30
+to .77 with 2048. The voiced frames of a real voice of 81 to 105 Hz come back under noise at 20 dB
+with F1 .95; with 2048 samples that would be .98, because a long window blurs both alike."""
 FEWEST = 10
 """Frames that must be voiced in both recordings before their F0 is compared."""
 

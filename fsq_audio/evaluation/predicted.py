@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,8 @@ def distillmos(pair: Pair) -> float:
 def _distillmos() -> Any:
     from distillmos import ConvTransformerSQAModel
 
-    return ConvTransformerSQAModel().eval()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
+        return ConvTransformerSQAModel().eval()
 
 
 def speaker_similarity(pair: Pair) -> float:

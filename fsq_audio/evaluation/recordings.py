@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fsq_audio.errors import ConfigError
 
@@ -40,30 +41,53 @@ def read_manifest(path: Path) -> list[Recording]:
     Raises:
         ConfigError: a line is not such an object, or there is none.
     """
-    recordings = []
+    return [
+        Recording(
+            id=_name(audio_path, path.parent),
+            path=audio_path,
+            text=entry.get("text"),
+            language=entry.get("language"),
+        )
+        for entry, audio_path in _read_lines(path, "audio_filepath")
+    ]
+
+
+def read_pairs(path: Path) -> dict[str, Path]:
+    """The degraded file of every original of a manifest, by the original's id.
+
+    Args:
+        path: a manifest as above whose lines have `degraded_filepath` as well.
+
+    Raises:
+        ConfigError: a line has none, or there is no line.
+    """
+    originals = [
+        _name(original, path.parent) for _, original in _read_lines(path, "audio_filepath")
+    ]
+    degraded = [found for _, found in _read_lines(path, "degraded_filepath")]
+    return dict(zip(originals, degraded, strict=True))
+
+
+def _read_lines(path: Path, key: str) -> list[tuple[dict[str, Any], Path]]:
+    """Every entry of a manifest, and the file that it names under a key."""
+    found = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            audio_path = path.parent / entry["audio_filepath"]
+            found.append((entry, path.parent / entry[key]))
         except (ValueError, KeyError, TypeError):
-            raise ConfigError(
-                f"{path}:{number}: expected a JSON object with audio_filepath"
-            ) from None
-        inside = audio_path.is_relative_to(path.parent)
-        relative = audio_path.relative_to(path.parent) if inside else Path(audio_path.name)
-        recordings.append(
-            Recording(
-                id=relative.with_suffix("").as_posix(),
-                path=audio_path,
-                text=entry.get("text"),
-                language=entry.get("language"),
-            )
-        )
-    if not recordings:
+            raise ConfigError(f"{path}:{number}: expected a JSON object with {key}") from None
+    if not found:
         raise ConfigError(f"{path}: the manifest names no recording")
-    return recordings
+    return found
+
+
+def _name(audio_path: Path, folder: Path) -> str:
+    inside = audio_path.is_relative_to(folder)
+    relative = audio_path.relative_to(folder) if inside else Path(audio_path.name)
+    return relative.with_suffix("").as_posix()
 
 
 def check_recordings(recordings: Iterable[Recording]) -> list[Recording]:

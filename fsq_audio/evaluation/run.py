@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fsq_audio import audio
-from fsq_audio.errors import AudioError, FSQAudioError
+from fsq_audio.errors import FSQAudioError
 from fsq_audio.evaluation import tables
 from fsq_audio.evaluation.journal import Journal, Key
-from fsq_audio.evaluation.metric import SAMPLE_RATE, Measured, Metric, Voice, is_installed
+from fsq_audio.evaluation.metric import SAMPLE_RATE, Measured, Metric, is_installed
 from fsq_audio.evaluation.model import ModelSystem
-from fsq_audio.evaluation.rates import Rate, count_usage
 from fsq_audio.evaluation.recordings import Recording, check_recordings
-from fsq_audio.evaluation.robustness import mean_distances
+from fsq_audio.evaluation.registry import METRICS
+from fsq_audio.evaluation.robustness import (
+    UnitEdits,
+    measure_robustness,
+    read_robustness,
+    sum_up_robustness,
+)
+from fsq_audio.evaluation.rows import Row, make_row, read_duration
 from fsq_audio.evaluation.scoring import Task, score_all
-from fsq_audio.evaluation.summary import summarize
-from fsq_audio.evaluation.system import System, check_names
+from fsq_audio.evaluation.system import Produced, System, check_names
+from fsq_audio.evaluation.totals import sum_up
 from fsq_audio.evaluation.words import check_recogniser, describe_recogniser
 
 
@@ -42,42 +46,37 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One system on one recording.
-
-    Attributes:
-        system: its name.
-        recording: the original.
-        degraded: the audio file; None where there is none.
-        duration: of the original in seconds; None where it cannot be read.
-        values: by metric; NaN where there is none.
-        failures: why, by metric; "audio" where nothing could be measured at all.
-    """
-
-    system: str
-    recording: Recording
-    degraded: Path | None
-    duration: float | None
-    values: dict[str, float]
-    failures: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """What came of it all.
 
     Attributes:
         summary: as in `summary.json`.
         rows: sorted by system, as given, and recording.
+        unit_edits: of the models, if they were asked for.
     """
 
     summary: dict[str, Any]
     rows: list[Row]
+    unit_edits: list[UnitEdits] = field(default_factory=list)
 
     @property
     def failed(self) -> list[Row]:
-        """The rows in which something failed."""
-        return [row for row in self.rows if row.failures]
+        """The rows in which something failed that should not.
+
+        A metric without a direction, as `delay`, describes. Where it finds nothing to describe, as
+        with any vocoder, rows and summary say so, but no file has failed for that.
+        """
+        return [row for row in self.rows if any(map(is_serious, row.failures))]
+
+
+def is_serious(failure: str) -> bool:
+    """Whether a failure of this name is one of the file: all are but those that only describe.
+
+    Args:
+        failure: name of a metric, "audio" or "robustness".
+    """
+    metric = METRICS.get(failure)
+    return metric is None or metric.higher_is_better is not None
 
 
 Progress = Callable[[str, int, int], None]
@@ -121,10 +120,13 @@ def evaluate(
     _settle(journal, recordings, systems, settings)
     _produce(recordings, systems, journal, output, progress)
     _score(recordings, systems, metrics, journal, settings, progress)
-    durations = {recording.id: _duration(recording) for recording in recordings}
+    with_robustness = settings.robustness and "robustness" not in missing
+    if with_robustness:
+        measure_robustness(systems, recordings, journal, progress)
+    durations = {recording.id: read_duration(recording) for recording in recordings}
     names = [metric.name for metric in metrics]
     rows = [
-        _row(system.name, recording, journal, names, durations[recording.id])
+        make_row(system.name, recording, journal, names, durations[recording.id])
         for system in systems
         for recording in recordings
     ]
@@ -137,16 +139,22 @@ def evaluate(
         "settings": {
             "sample_rate": SAMPLE_RATE,
             "metrics": names,
-            "interval": "95 % percentile bootstrap of the mean over recordings",
+            "interval": "95 % percentile bootstrap over recordings, of the mean or, where "
+            "pooled_over says so, of all errors divided by all words or characters",
         },
         "missing": missing,
         "systems": {
-            system.name: _summarize(system, rows, journal, output, metrics) for system in systems
+            system.name: sum_up(system, rows, journal, output, metrics) for system in systems
         },
     }
-    if settings.robustness and "robustness" not in missing:
-        _add_robustness(summary["systems"], systems, recordings)
-    evaluation = Evaluation(summary, rows)
+    unit_edits: list[UnitEdits] = []
+    for system in systems if with_robustness else ():
+        if isinstance(system, ModelSystem):
+            own = read_robustness(system, recordings, journal)
+            summary["systems"][system.name]["robustness"] = sum_up_robustness(own)
+            unit_edits += own
+    _add_failures(rows, unit_edits)
+    evaluation = Evaluation(summary, rows, unit_edits)
     tables.write(evaluation, systems, output)
     return evaluation
 
@@ -194,7 +202,7 @@ def _produce(
         for recording in recordings:
             key = Key(system.name, recording.id)
             before = journal.produced.get(key)
-            if before is None or not before.degraded.is_file():
+            if before is None or not _is_whole(before, system, recording, output):
                 try:
                     journal.add_produced(key, system.produce(recording, output=output))
                 except MemoryError:
@@ -203,6 +211,16 @@ def _produce(
                     journal.add_failed(key, str(error))
             done += 1
             progress("resynthesis", done, total)
+
+
+def _is_whole(before: Produced, system: System, recording: Recording, output: Path) -> bool:
+    """Whether what an earlier run made is still there, and can be read."""
+    try:
+        audio.read_info(before.degraded)
+        system.load_codes(recording, output=output)
+    except (FSQAudioError, OSError):
+        return False
+    return True
 
 
 def _score(
@@ -219,7 +237,7 @@ def _score(
         for system in systems:
             key = Key(system.name, recording.id)
             known = journal.measured.get(key, {})
-            names = [metric.name for metric in metrics if metric.name not in known]
+            names = [metric.name for metric in metrics if not _is_measured(metric, known)]
             if key not in journal.failed and names:
                 degraded[system.name] = journal.produced[key].degraded
                 lacking[system.name] = names
@@ -233,140 +251,17 @@ def _score(
         progress("metrics", done, len(tasks))
 
 
-def _row(
-    system: str,
-    recording: Recording,
-    journal: Journal,
-    names: Sequence[str],
-    duration: float | None,
-) -> Row:
-    key = Key(system, recording.id)
-    produced = journal.produced.get(key)
-    if key in journal.failed:
-        # Nothing could be measured: each metric counts this recording as failed.
-        reason = journal.failed[key]
-        lost = dict.fromkeys(names, Measured(float("nan"), failure=reason))
-        return _make_row(system, recording, None, duration, lost, {"audio": reason})
-    found = {name: journal.measured[key][name] for name in names}
-    failures = {name: each.failure for name, each in found.items() if each.failure is not None}
-    degraded = None if produced is None else produced.degraded
-    return _make_row(system, recording, degraded, duration, found, failures)
+def _is_measured(metric: Metric, known: Mapping[str, Measured]) -> bool:
+    found = known.get(metric.name)
+    if found is None:
+        return False
+    has_value = found.failure is None and found.skipped is None
+    # Journals from before shares were pooled do not say what a share is of.
+    return metric.pooled_over is None or not has_value or found.total is not None
 
 
-def _make_row(
-    system: str,
-    recording: Recording,
-    degraded: Path | None,
-    duration: float | None,
-    found: dict[str, Measured],
-    failures: dict[str, str],
-) -> Row:
-    values = {name: each.value for name, each in found.items() if each.skipped is None}
-    return Row(system, recording, degraded, duration, values, failures)
-
-
-def _summarize(
-    system: System,
-    rows: Sequence[Row],
-    journal: Journal,
-    output: Path,
-    metrics: Sequence[Metric],
-) -> dict[str, Any]:
-    own = [row for row in rows if row.system == system.name]
-    # What does not apply to a recording is in no row's values, and counts neither way.
-    summaries = {
-        metric.name: summarize(
-            [row.values[metric.name] for row in own if metric.name in row.values]
-        )
-        for metric in metrics
-    }
-    made = [row for row in own if Key(system.name, row.recording.id) in journal.produced]
-    usage = None
-    if system.codes is not None and made:
-        codes = [system.load_codes(row.recording, output=output) for row in made]
-        usage = count_usage([each for each in codes if each is not None], system.codes)
-    produced = [journal.produced[Key(system.name, row.recording.id)] for row in made]
-    seconds = sum(row.duration or 0.0 for row in made)
-    sizes = [each.num_bytes for each in produced if each.num_bytes is not None]
-    is_whole = bool(sizes) and len(sizes) == len(produced) and seconds > 0
-    rate = Rate(
-        written=8 * sum(sizes) / seconds if is_whole else None,
-        nominal=system.nominal_rate,
-        entropy=None if usage is None else usage.entropy,
-    )
-    result: dict[str, Any] = {
-        "kind": system.kind,
-        "metrics": {
-            name: {
-                "mean": tables.or_none(each.mean),
-                "low": tables.or_none(each.low),
-                "high": tables.or_none(each.high),
-                "n": each.num_values,
-                "n_failed": each.num_failed,
-            }
-            for name, each in summaries.items()
-        },
-        "rate": asdict(rate),
-        "health": [] if usage is None else usage.groups,
-        "cost": _cost(system, journal, made, seconds),
-    }
-    if usage is not None and usage.pairs:
-        result["mutual_information"] = usage.pairs
-    return result
-
-
-def _cost(
-    system: System, journal: Journal, made: Sequence[Row], seconds: float
-) -> dict[str, float | None]:
-    """Seconds of computing for a second of audio; peak memory is this process's, so far."""
-    produced = [journal.produced[Key(system.name, row.recording.id)] for row in made]
-    parts: dict[str, float | None] = {}
-    for name, spent in (
-        ("encode_rtf", [each.encode_seconds for each in produced]),
-        ("decode_rtf", [each.decode_seconds for each in produced]),
-    ):
-        known = [value for value in spent if value is not None]
-        parts[name] = sum(known) / seconds if known and seconds else None
-    if system.kind != "degraded":
-        # Linux counts in KiB, macOS in bytes.
-        unit = 1 if sys.platform == "darwin" else 1024
-        who = resource.RUSAGE_SELF if system.codes is not None else resource.RUSAGE_CHILDREN
-        parts["peak_memory_bytes"] = float(resource.getrusage(who).ru_maxrss * unit)
-    return {**parts, **system.cost()}
-
-
-def _add_robustness(
-    summaries: dict[str, Any], systems: Sequence[System], recordings: Sequence[Recording]
-) -> None:
-    """A group's codes do not depend on how many are kept: each model is asked once."""
-    asked: dict[int, dict[str, Any]] = {}
-    for system in systems:
-        if isinstance(system, ModelSystem):
-            if id(system.model) not in asked:
-                asked[id(system.model)] = _robustness(system, recordings)
-            found = asked[id(system.model)]
-            distances = found["unit_edit_distance"]
-            kept = {name: values[: system.num_groups] for name, values in distances.items()}
-            summaries[system.name]["robustness"] = found | {"unit_edit_distance": kept}
-
-
-def _robustness(system: ModelSystem, recordings: Sequence[Recording]) -> dict[str, Any]:
-    waveforms = []
-    for recording in recordings:
-        try:
-            waveform = audio.load(recording.path, sample_rate=system.model.sample_rate)[0].numpy()
-        except (AudioError, OSError):
-            continue
-        if not Voice(waveform).is_silent:
-            waveforms.append(waveform)
-    distances = mean_distances(system.model, waveforms) if waveforms else {}
-    left_out = len(recordings) - len(waveforms)
-    return {"unit_edit_distance": distances, "n": len(waveforms), "n_failed": left_out}
-
-
-def _duration(recording: Recording) -> float | None:
-    try:
-        info = audio.read_info(recording.path)
-    except (AudioError, OSError):
-        return None
-    return info.num_samples / info.sample_rate
+def _add_failures(rows: Sequence[Row], unit_edits: Sequence[UnitEdits]) -> None:
+    found = {(row.system, row.recording.id): row.failures for row in rows}
+    for each in unit_edits:
+        if each.failure is not None:
+            found[each.system, each.id]["robustness"] = f"{each.change}: {each.failure}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsq_audio.evaluation.align import correlate
+from fsq_audio.evaluation.align import CLEAR, correlate
 from fsq_audio.evaluation.metric import SAMPLE_RATE, Metric, NotApplicableError, Pair, Samples
 from fsq_audio.evaluation.metric import UnmeasurableError as Unmeasurable
 from fsq_audio.filters import mel_filters
@@ -81,10 +81,13 @@ def delay(pair: Pair) -> float:
         pair: of the recordings.
 
     Raises:
-        UnmeasurableError: one of them is silent.
+        UnmeasurableError: one of them is silent, or the waveforms have too little in common, as
+            those of a vocoder: the best of many weak correlations is no delay.
     """
     pair.check_audible()
     found = correlate(pair.reference.samples, pair.degraded.samples, max_delay=MAX_DELAY)
+    if not found.is_clear:
+        raise Unmeasurable(f"no delay can be told: at none do the waveforms correlate by {CLEAR}")
     return float(found.delay)
 
 

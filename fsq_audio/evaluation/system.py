@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,6 +29,8 @@ class Produced:
         encode_seconds: that compressing took; None where it is not known.
         decode_seconds: that coming back took.
         removed_delay: samples at `SAMPLE_RATE` by which the output was late.
+        process_peak_memory: bytes that this process held at most meanwhile, everything in it
+            included; None where another process worked, or the system does not count.
     """
 
     degraded: Path
@@ -36,6 +38,7 @@ class Produced:
     encode_seconds: float | None = None
     decode_seconds: float | None = None
     removed_delay: int = 0
+    process_peak_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,23 +95,33 @@ class System(Protocol):
         """
 
     def load_codes(self, recording: Recording, *, output: Path) -> torch.Tensor | None:
-        """The codes `[1, G, T]` that `produce` has written, if the system has codes."""
+        """The codes `[1, G, T]` that `produce` has written, if the system has codes.
+
+        Args:
+            recording: the original.
+            output: OUT.
+
+        Raises:
+            TokenError: the file is missing or damaged.
+        """
 
     def cost(self) -> dict[str, float]:
         """`parameters` and `gmac_per_second`, as far as they can be known."""
 
 
 @dataclass(frozen=True)
-class DegradedFolder:
-    """Results that are there already, paired by relative path.
+class Degraded:
+    """Results that are there already.
 
     Attributes:
-        folder: that mirrors the originals.
         name: of the system.
+        find: the audio file for an id; None where there is none.
+        place: where they are.
     """
 
-    folder: Path
     name: str
+    find: Callable[[str], Path | None]
+    place: Path
 
     kind: Kind = "degraded"
     nominal_rate: float | None = None
@@ -121,11 +134,11 @@ class DegradedFolder:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Where it is."""
-        return {"folder": str(self.folder.resolve())}
+        """Where they are."""
+        return {"place": str(self.place.resolve())}
 
     def produce(self, recording: Recording, *, output: Path) -> Produced:
-        """Finds the file; its tokens, `<id>.fsq` beside it, count as the compressed file.
+        """Finds the file; tokens beside it, of its name with `.fsq`, count as the compressed file.
 
         Args:
             recording: the original.
@@ -134,10 +147,10 @@ class DegradedFolder:
         Raises:
             AudioError: there is none.
         """
-        path = find_beside(self.folder, recording.id, AUDIO_EXTENSIONS)
-        if path is None:
-            raise AudioError(f"{self.folder} has no audio file for {recording.id}")
-        tokens = self.folder / f"{recording.id}.fsq"
+        path = self.find(recording.id)
+        if path is None or not path.is_file():
+            raise AudioError(f"{self.place} has no audio file for {recording.id}")
+        tokens = path.with_name(f"{path.stem}.fsq")
         return Produced(path, num_bytes=tokens.stat().st_size if tokens.is_file() else None)
 
     def load_codes(self, recording: Recording, *, output: Path) -> torch.Tensor | None:
@@ -147,6 +160,27 @@ class DegradedFolder:
     def cost(self) -> dict[str, float]:
         """Nothing is known."""
         return {}
+
+
+def degraded_folder(folder: Path, name: str) -> Degraded:
+    """Results in a folder that mirrors the originals: paired by relative path.
+
+    Args:
+        folder: of audio files.
+        name: of the system.
+    """
+    return Degraded(name, lambda id: find_beside(folder, id, AUDIO_EXTENSIONS), folder)
+
+
+def degraded_files(paths: Mapping[str, Path], name: str, *, place: Path) -> Degraded:
+    """Results that are named one by one.
+
+    Args:
+        paths: of audio files, by the id of the original.
+        name: of the system.
+        place: the file that names them, or the only one of them.
+    """
+    return Degraded(name, paths.get, place)
 
 
 def place(output: Path, what: str, system: str, recording: Recording, extension: str) -> Path:

@@ -7,18 +7,20 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsq_audio.evaluation.journal import relative_to
 from fsq_audio.evaluation.metric import is_installed
 from fsq_audio.evaluation.rate_distortion import draw, rate_distortion
 from fsq_audio.evaluation.registry import METRICS
+from fsq_audio.evaluation.rows import Row
+from fsq_audio.evaluation.summary import or_none
 from fsq_audio.evaluation.system import System
 
 if TYPE_CHECKING:
-    from fsq_audio.evaluation.run import Evaluation, Row
-
-FIXED = ("system", "id", "reference", "degraded", "duration")
+    from fsq_audio.evaluation.run import Evaluation
 
 
 def write(evaluation: Evaluation, systems: Sequence[System], output: Path) -> None:
@@ -30,13 +32,17 @@ def write(evaluation: Evaluation, systems: Sequence[System], output: Path) -> No
         output: the folder.
     """
     summary = evaluation.summary
-    names = summary["settings"]["metrics"]
-    records = [_record(row, names) for row in evaluation.rows]
-    _write_csv(records, names, output / "rows.csv")
+    records = [_record(row, summary["settings"]["metrics"], output) for row in evaluation.rows]
+    _write_csv(records, output / "rows.csv")
     if is_installed("pyarrow"):
-        _write_parquet(records, names, output / "rows.parquet")
+        _write_parquet(records, output / "rows.parquet")
     else:
         summary["missing"]["rows.parquet"] = "needs pyarrow: pip install 'fsq-audio[eval]'"
+    if evaluation.unit_edits:
+        edits = [asdict(each) for each in evaluation.unit_edits]
+        for each in edits:
+            each["unit_edit_distance"] = or_none(each["unit_edit_distance"])
+        _write_csv(edits, output / "robustness.csv")
     _write_versa(evaluation, output / "versa.jsonl")
     for system in systems:
         _write_scp([row for row in evaluation.rows if row.system == system.name], output)
@@ -60,31 +66,30 @@ def format_table(summary: Mapping[str, Any]) -> str:
     systems = summary["systems"]
     rows = [["", *systems]]
     for metric in summary["settings"]["metrics"]:
-        unit, better = METRICS[metric].unit, METRICS[metric].higher_is_better
-        arrow = {True: " ↑", False: " ↓", None: ""}[better]
         cells = [_cell(system["metrics"][metric]) for system in systems.values()]
-        rows.append([f"{metric}{arrow}{f' ({unit})' if unit else ''}", *cells])
+        rows.append([METRICS[metric].title, *cells])
     for name in ("written", "nominal", "entropy"):
         cells = [_number(system["rate"][name], 0) for system in systems.values()]
         rows.append([f"bit/s {name}", *cells])
     for name in ("encode_rtf", "decode_rtf"):
         cells = [_number(system["cost"].get(name), 4) for system in systems.values()]
         rows.append([name, *cells])
+    tables = {name: system.get("robustness") for name, system in systems.items()}
+    known = [each["unit_edit_distance"] for each in tables.values() if each is not None]
+    for change in dict.fromkeys(change for each in known for change in each):
+        rows.append([f"unit edits, {change}", *(_edits(each, change) for each in tables.values())])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    lines.append(f"{summary['recordings']} recordings, 95 % bootstrap intervals of the mean")
+    lines.append(f"{summary['recordings']} recordings, 95 % bootstrap intervals over them")
+    if known:
+        lines.append("unit edits: share of the codes, by group")
     if summary["recogniser"]:
         lines.append(f"words read by {summary['recogniser']}")
     lines += [f"left out: {name} {why}" for name, why in summary["missing"].items()]
     return "\n".join(lines)
-
-
-def or_none(value: float) -> float | None:
-    """A number that JSON has; NaN is None."""
-    return None if math.isnan(value) else value
 
 
 def _cell(values: Mapping[str, Any]) -> str:
@@ -94,38 +99,50 @@ def _cell(values: Mapping[str, Any]) -> str:
     return f"{values['mean']:.3f} [{values['low']:.3f}, {values['high']:.3f}]{failed}"
 
 
+def _edits(robustness: Mapping[str, Any] | None, change: str) -> str:
+    if robustness is None:
+        return "-"
+    return " / ".join(_number(e["mean"], 3) for e in robustness["unit_edit_distance"][change])
+
+
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _record(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    fixed = {
+def _record(row: Row, names: Sequence[str], output: Path) -> dict[str, Any]:
+    values: dict[str, float | None] = {}
+    for name in names:
+        values[name] = or_none(row.values.get(name, math.nan))
+        if (pooled_over := METRICS[name].pooled_over) is not None:
+            values[f"{name}_{pooled_over}"] = row.totals.get(name)
+    return {
         "system": row.system,
         "id": row.recording.id,
-        "reference": str(row.recording.path),
-        "degraded": None if row.degraded is None else str(row.degraded),
+        "reference": relative_to(output, row.recording.path),
+        "degraded": None if row.degraded is None else relative_to(output, row.degraded),
         "duration": row.duration,
+        **values,
+        "failures": json.dumps(row.failures, ensure_ascii=False),
     }
-    values = {name: or_none(row.values.get(name, math.nan)) for name in names}
-    return {**fixed, **values, "failures": json.dumps(row.failures, ensure_ascii=False)}
 
 
-def _write_csv(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> None:
+def _write_csv(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     beside = path.with_name(f".{path.name}.tmp")
     with open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, [*FIXED, *names, "failures"])
+        writer = csv.DictWriter(file, list(records[0]))
         writer.writeheader()
         writer.writerows(records)
     os.replace(beside, path)
 
 
-def _write_parquet(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> None:
+def _write_parquet(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     texts = {"system", "id", "reference", "degraded", "failures"}
-    columns = [*FIXED, *names, "failures"]
-    schema = pa.schema([(name, pa.string() if name in texts else pa.float64()) for name in columns])
+    schema = pa.schema(
+        [(name, pa.string() if name in texts else pa.float64()) for name in records[0]]
+    )
     beside = path.with_name(f".{path.name}.tmp")
     # Parquet holds Unicode only: bytes of a file name that are none are written as escapes.
     clean = [

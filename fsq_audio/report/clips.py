@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from fsq_audio import audio
 from fsq_audio.errors import ConfigError, TokenError
+from fsq_audio.evaluation.neural import read_codes
 from fsq_audio.report.results import AGAIN, Results
-from fsq_audio.tokens import AudioTokens, unpack
+from fsq_audio.tokens import AudioTokens
 
 HIGHEST_RATE = 48000
 """In Hz: nobody hears what is above, and it would cost room."""
@@ -147,10 +148,8 @@ def load_codes(results: Results, system: str, id: str, *, seconds: float) -> Cod
     path = place / f"{id}.fsq"
     if path.is_file():
         codes = AudioTokens.load(path).codes[0].numpy()
-    elif (place / f"{id}.bin").is_file():  # as evaluation.neural writes them
-        data = (place / f"{id}.bin").read_bytes()
-        groups, frames = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
-        codes = unpack(data[8:], groups * frames, size).reshape(groups, frames).numpy()
+    elif (place / f"{id}.bin").is_file():
+        codes = read_codes(place / f"{id}.bin", codebook_size=size)[0].numpy()
     else:
         raise TokenError(f"{path} is not there: {AGAIN}")
     num_frames = codes.shape[1]

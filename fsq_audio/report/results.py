@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsq_audio.audio import AUDIO_EXTENSIONS
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.evaluation.journal import Journal
-from fsq_audio.evaluation.recordings import find_beside
 
 AGAIN = "run the same fsq-audio evaluate again, which makes what is missing"
 
@@ -27,7 +25,7 @@ class Row:
 
     Attributes:
         duration: of the original in seconds; None where it could not be read.
-        degraded: as the evaluation noted it; None where there is none.
+        degraded: path, relative to the folder or absolute; None where there is none.
         values: by metric; None where there is none.
         failures: why, by metric; "audio" where nothing could be measured at all.
     """
@@ -99,11 +97,10 @@ class Results:
         noted = self.rows[system, id].degraded
         if noted is None:
             return None
-        # Where the folder has been moved or the paths are relative, the usual place holds.
-        usual = find_beside(self.folder / "audio" / system, id, AUDIO_EXTENSIONS)
-        if usual is None and not Path(noted).is_file():
+        path = self.folder / noted  # which is relative to it, or absolute
+        if not path.is_file():
             raise AudioError(f"{self.folder}: what {system} made of {id} is not there: {AGAIN}")
-        return usual or Path(noted)
+        return path
 
     def choose(self, systems: Sequence[str]) -> list[str]:
         """The systems that were asked for, in that order; all if none was.

@@ -153,6 +153,8 @@ def _mean(values: Mapping[str, Any], results: Results, system: str, metric: str)
         reasons = dict.fromkeys(each.get(metric, each.get("audio", "")) for each in own if each)
         return Cell("failed", "; ".join(filter(None, reasons)), is_failed=True)
     detail = f"[{format_value(values['low'])}, {format_value(values['high'])}] n = {n}"
+    if "pooled_over" in values:
+        detail += f", {values['total']} {values['pooled_over']}"
     if failed:
         detail += f", {failed} failed"
     return Cell(format_value(values["mean"]), detail, key=values["mean"])
