@@ -29,6 +29,19 @@ OPTIONS: dict[str, dict[str, object]] = {
     "fsq": {"levels": [8, 5, 5, 5], "noise": 0.5},
     "group_fsq": {"levels": [8, 5, 5], "num_groups": 3, "noise": 0.5, "group_dropout": 0.5},
     "residual_fsq": {"levels": [8, 5, 5], "num_groups": 3, "group_dropout": 0.5},
+    "vq": {"codebook_size": 48, "dim": 5, "gradient": "rotation"},
+    "entropy_vq": {"codebook_size": 48, "dim": 5},
+    "ema_vq": {"codebook_size": 48, "dim": 5},
+    "restart_vq": {"codebook_size": 48, "dim": 5},
+    "kmeans_vq": {"codebook_size": 48, "dim": 5},
+    "sqvae": {"codebook_size": 48, "dim": 5, "variance": "IV"},
+    "gumbel_vq": {"codebook_size": 48, "dim": 5},
+    "cosine_vq": {"codebook_size": 48, "dim": 3, "width": 7},
+    "residual_vq": {
+        "stage": {"name": "restart_vq", "codebook_size": 48, "dim": 5},
+        "num_groups": 2,
+        "group_dropout": 0.5,
+    },
 }
 
 quantizers = pytest.mark.parametrize("name", sorted(OPTIONS))
