@@ -144,6 +144,7 @@ def test_a_resumed_run_ends_like_one_that_was_not(
 ) -> None:
     path = configure({"name": name, **RESUMED[name]}, tmp_path, short)
     run = read_run_config(path, ["--max_steps=6", "--save_every=3"])
+    (tmp_path / "whole").mkdir()
     recipe.train(run, tmp_path / "whole")
     AcceleratorState._reset_state(reset_partial_state=True)
     shutil.copytree(tmp_path / "whole", tmp_path / "again")
