@@ -284,6 +284,8 @@ def test_a_codebook_begins_as_latents_of_the_first_batch() -> None:
     assert set(values) <= rows
     assert len(set(values)) == 10
     # Too few: tiled, with noise that tells the copies apart.
+    with pytest.raises(ConfigError, match="without real frames"):
+        quantizer.initialize(latents, torch.zeros_like(mask))
     quantizer.initialize(latents[:1, :, :3])
     assert len({tuple(row) for row in quantizer.codebook.values.tolist()}) == 10
     distances = torch.cdist(quantizer.codebook.values, latents[0, :, :3].T).min(dim=1).values

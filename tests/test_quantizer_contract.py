@@ -343,9 +343,10 @@ def test_projection_keeps_the_contract(name: str) -> None:
     assert torch.equal(decoded, result.quantized)
 
 
-def test_projection_in_float64_and_bfloat16_decodes_what_it_quantized() -> None:
+@quantizers
+def test_projection_in_float64_and_bfloat16_decodes_what_it_quantized(name: str) -> None:
     for dtype in (torch.float64, torch.bfloat16):
-        projected = project("group_fsq").to(dtype)
+        projected = project(name).to(dtype)
         result = projected(random_latents(projected).to(dtype))
         assert result.quantized.dtype == dtype
         assert torch.equal(projected.decode(result.codes), result.quantized)

@@ -90,7 +90,13 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def draw(self, rows: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """K random rows out of [N, D], tiled with a little noise where N < K (Jukebox's code)."""
+        """K random rows out of [N, D], tiled with a little noise where N < K (Jukebox's code).
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if len(rows) == 0:
+            raise ConfigError("a codebook cannot begin as latents of a batch without real frames")
         num_copies = -(-self.size // len(rows))
         if num_copies > 1:
             rows = rows.repeat(num_copies, 1)

@@ -121,7 +121,7 @@ class SQVAE(nn.Module):
             if not self.training:
                 values = self.codebook.lookup(codes)
                 return to_quantized(pass_gradient(rows, values, "straight_through"), codes)
-            precision = (-self._log_variance(rows, mask)).exp()
+            precision = self._precision(rows, mask)
             logits = self._logits(rows, precision)
             log_p = logits.log_softmax(dim=-1)
             shares = (add_gumbel(log_p) / self.annealing.temperature).softmax(dim=-1)
@@ -149,7 +149,7 @@ class SQVAE(nn.Module):
     def probabilities(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
         """The p of each code, [B, T, K], for latents [B, D, T]."""
         rows = to_rows(latents)
-        precision = (-self._log_variance(rows, mask)).exp()
+        precision = self._precision(rows, mask)
         return self._logits(rows, precision).softmax(dim=-1)
 
     def _log_variance(self, rows: Tensor, mask: Tensor | None) -> Tensor:
@@ -168,6 +168,10 @@ class SQVAE(nn.Module):
         total = torch.where(real > 0, more, 0.0).sum(dim=1, keepdim=True)
         return base + total / real.sum(dim=1, keepdim=True).clamp(min=1)
 
+    def _precision(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+        """1 / sigma^2, sigma^2 at least 1e-10 as in the paper's code."""
+        return (-self._log_variance(rows, mask)).clamp(max=math.log(1e10)).exp()
+
     def _logits(self, rows: Tensor, precision: Tensor) -> Tensor:
         """Log p of each code, [B, T, K], up to what all codes of a frame share."""
         book = self.codebook.values.to(rows.dtype)
@@ -178,7 +182,7 @@ class SQVAE(nn.Module):
         if self.variance != "IV":
             return self.codebook.nearest(rows)  # one variance for all scalars: it scales all alike
         book = widened(self.codebook.values)
-        precision = widened((-self._log_variance(rows, None)).exp())
+        precision = widened(self._precision(rows, None))
         features = torch.cat([precision * widened(rows), precision], dim=-1)
         matrix = torch.cat([2 * book, -book * book], dim=-1)
         return best_codes(features, matrix, bias=book.new_zeros(len(book)))
