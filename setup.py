@@ -28,12 +28,14 @@ INSTALL_REQUIRES = [
     "pydantic>=2.7",
     "pyyaml>=6.0",
     "safetensors>=0.4.3",
+    "scikit-learn>=1.3",
     "soundfile>=0.13",
     "soxr>=0.3.7",
     "torch>=2.4",
     # It names no torch that it fits, and beside a CPU-only torch it cannot be imported: so no
     # module may import it at its top.
     "torchaudio>=2.4",
+    "threadpoolctl>=3.0",
     "tqdm>=4.64",
 ]
 

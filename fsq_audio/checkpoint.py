@@ -117,15 +117,13 @@ def save(
         folder: made if it is not there.
         config: of the model.
         weights: its state dict.
-        dtype: of the floating-point tensors in the file; None keeps them as they are.
+        dtype: of the floating-point tensors in the file; None keeps them as they are, and so does
+            a value beyond its range.
 
     Raises:
         CheckpointError: the folder cannot be written.
     """
-    tensors = {
-        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
-        for name, tensor in weights.items()
-    }
+    tensors = {name: _stored(tensor.detach().cpu(), dtype) for name, tensor in weights.items()}
     values = {"model_type": "fsq_audio", **to_mapping(config)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +153,15 @@ def fingerprint(config: TokenizerConfig, weights: Mapping[str, Tensor]) -> str:
         digest.update(_canonical([name, list(tensor.shape)]))
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is not None and tensor.is_floating_point():
+        cast = tensor.to(dtype)
+        # Counts of a codebook's use may exceed 65504.
+        if torch.equal(torch.isfinite(cast), torch.isfinite(tensor)):
+            tensor = cast
+    return tensor.contiguous()
 
 
 def _canonical(values: Any) -> bytes:

@@ -53,7 +53,7 @@ from fsq_audio.training.estimate import describe
 from fsq_audio.training.guard import Guard
 from fsq_audio.training.losses import SpectralLoss, pitch_loss, saturation_loss
 from fsq_audio.training.recordings import Recording, read_at_rate
-from fsq_audio.training.schedules import warmup_cosine
+from fsq_audio.training.schedules import parameter_groups, warmup_cosine
 from fsq_audio.training.sources import read_recordings
 from fsq_audio.training.state import Checkpoints, WeightAverage, check_agreement
 from fsq_audio.training.tracking import (
@@ -74,7 +74,7 @@ def train(run: RunConfig, output: Path) -> None:
         gradient_accumulation_steps=run.accumulate,
         log_with=run.tracker,
         project_dir=str(output),
-        # No buffer changes in training: nothing to send around before each forward pass.
+        # Quantizers keep their buffers alike (`end_step`), and no other buffer changes.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.is_main_process:
@@ -167,6 +167,7 @@ def train(run: RunConfig, output: Path) -> None:
 
             # What the codes cost stays outside the balance: it never sees the waveform.
             inside = run.loss.saturation * saturation + sum(result.quantized.losses.values())
+            values |= {f"loss/{name}": loss for name, loss in result.quantized.losses.items()}
             if result.octaves is not None:
                 pitch = pitch_loss(
                     result.octaves, waveform, context=context, sample_rate=bare.sample_rate
@@ -187,8 +188,11 @@ def train(run: RunConfig, output: Path) -> None:
             means = meter.close_step(accelerator)
             norm = float(accelerator.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
             means["gradient_norm"] = norm
-            if guard.accepts(step=step, loss=means["loss/total"], norm=norm):
+            is_taken = guard.accepts(step=step, loss=means["loss/total"], norm=norm)
+            if is_taken:
                 optimizer.step()
+            bare.quantizer.end_step(optimizer, is_taken=is_taken)
+            if is_taken:
                 average.update(bare)
                 meter.keep(means)
             optimizer.zero_grad()
@@ -313,8 +317,7 @@ class Adversarial:
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """AdamW over all parameters of a module."""
     return torch.optim.AdamW(
-        module.parameters(),
-        lr=config.learning_rate,
+        parameter_groups(module, learning_rate=config.learning_rate),
         betas=config.betas,
         weight_decay=config.weight_decay,
         fused=True,

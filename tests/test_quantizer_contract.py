@@ -17,6 +17,7 @@ from fsq_audio.quantizers import (
     DROPPED,
     LatentsError,
     Projected,
+    Quantized,
     Quantizer,
     base,
     build_quantizer,
@@ -29,6 +30,19 @@ OPTIONS: dict[str, dict[str, object]] = {
     "fsq": {"levels": [8, 5, 5, 5], "noise": 0.5},
     "group_fsq": {"levels": [8, 5, 5], "num_groups": 3, "noise": 0.5, "group_dropout": 0.5},
     "residual_fsq": {"levels": [8, 5, 5], "num_groups": 3, "group_dropout": 0.5},
+    "vq": {"codebook_size": 48, "dim": 5, "gradient": "rotation"},
+    "entropy_vq": {"codebook_size": 48, "dim": 5},
+    "ema_vq": {"codebook_size": 48, "dim": 5},
+    "restart_vq": {"codebook_size": 48, "dim": 5},
+    "kmeans_vq": {"codebook_size": 48, "dim": 5},
+    "sqvae": {"codebook_size": 48, "dim": 5, "variance": "IV"},
+    "gumbel_vq": {"codebook_size": 48, "dim": 5},
+    "cosine_vq": {"codebook_size": 48, "dim": 3, "width": 7},
+    "residual_vq": {
+        "stage": {"name": "restart_vq", "codebook_size": 48, "dim": 5},
+        "num_groups": 2,
+        "group_dropout": 0.5,
+    },
 }
 
 quantizers = pytest.mark.parametrize("name", sorted(OPTIONS))
@@ -208,6 +222,100 @@ def test_saved_weights_give_the_same_codes(name: str) -> None:
     assert other.describe() == quantizer.describe()
 
 
+@quantizers
+def test_half_precision_weights_give_the_codes_of_the_loaded_model(name: str) -> None:
+    quantizer = build(name)
+    stored = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in quantizer.state_dict().items()
+    }
+    first, second = build(name), build(name)
+    for model in (first, second):
+        model.load_state_dict(stored)
+    rounded = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in first.state_dict().items()
+    }
+    second.load_state_dict(rounded)  # saved once more: nothing moves
+    latents = random_latents(quantizer)
+    result = first(latents)
+    assert torch.equal(second(latents).codes, result.codes)
+    assert torch.equal(first.decode(result.codes), result.quantized)
+
+
+# Training
+
+
+def train_step(quantizer: nn.Module, latents: Tensor, mask: Tensor | None = None) -> Quantized:
+    """One pass and the end of its step, with random numbers that repeat."""
+    torch.manual_seed(3)
+    result: Quantized = quantizer.train()(latents, mask)
+    end_step(quantizer)
+    return result
+
+
+def end_step(quantizer: nn.Module, *, is_taken: bool = True) -> None:
+    Projected(quantizer, channels=4).end_step(is_taken=is_taken)
+
+
+def same_state(first: nn.Module, second: nn.Module) -> bool:
+    state, other = first.state_dict(), second.state_dict()
+    assert state.keys() == other.keys()
+    return all(torch.equal(state[key], other[key]) for key in state)
+
+
+@quantizers
+def test_padded_frames_enter_no_loss_and_no_statistic(name: str) -> None:
+    mask = torch.arange(37) < torch.tensor([37, 1, 20, 5, 36])[:, None]
+    first, second = build(name), build(name)
+    latents = random_latents(first)
+    results = [
+        train_step(quantizer, torch.where(mask[:, None], latents, padding), mask)
+        for quantizer, padding in ((first, 100.0), (second, -3.0))
+    ]
+    assert same_state(first, second)
+    assert results[0].losses.keys() == results[1].losses.keys()
+    for key, loss in results[0].losses.items():
+        assert torch.equal(loss, results[1].losses[key]), key
+    real = mask[:, None].expand(-1, first.channels, -1)
+    assert torch.equal(results[0].quantized[real], results[1].quantized[real])
+
+
+@quantizers
+def test_a_refused_step_leaves_nothing_behind(name: str) -> None:
+    first, second = build(name), build(name)
+    latents = random_latents(first)
+    first.train()(latents * 50)
+    assert same_state(first, second), "a pass moved something before the end of its step"
+    end_step(first, is_taken=False)
+    assert same_state(first, second)
+    for quantizer in (first, second):
+        train_step(quantizer, latents)
+    assert same_state(first, second)
+
+
+@quantizers
+def test_steps_repeat_from_what_is_saved(name: str) -> None:
+    first, second = build(name), build(name)
+    for step in range(3):
+        train_step(first, random_latents(first) + step)
+    second.load_state_dict(first.state_dict())
+    for quantizer in (first, second):
+        train_step(quantizer, random_latents(first) - 1)
+    assert same_state(first, second)
+
+
+@quantizers
+def test_every_parameter_gets_a_gradient_in_training(name: str) -> None:
+    # Several processes wait for those that do not.
+    quantizer = build(name).train()
+    result = quantizer(random_latents(quantizer).requires_grad_())
+    (result.quantized.square().sum() + sum(result.losses.values())).backward()
+    for key, parameter in quantizer.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool(torch.isfinite(parameter.grad).all()), key
+
+
 # Projections
 
 
@@ -235,9 +343,10 @@ def test_projection_keeps_the_contract(name: str) -> None:
     assert torch.equal(decoded, result.quantized)
 
 
-def test_projection_in_float64_and_bfloat16_decodes_what_it_quantized() -> None:
+@quantizers
+def test_projection_in_float64_and_bfloat16_decodes_what_it_quantized(name: str) -> None:
     for dtype in (torch.float64, torch.bfloat16):
-        projected = project("group_fsq").to(dtype)
+        projected = project(name).to(dtype)
         result = projected(random_latents(projected).to(dtype))
         assert result.quantized.dtype == dtype
         assert torch.equal(projected.decode(result.codes), result.quantized)

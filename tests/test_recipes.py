@@ -262,7 +262,7 @@ def test_processes_that_drift_apart_are_stopped(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     result = run([*launch, str(script)])
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("1 of 2 parameters differ") == 2
+    assert result.stdout.count("1 of 2 tensors differ") == 2
 
 
 def test_a_run_that_diverges_stops_with_one_sentence(manifest: Path, tmp_path: Path) -> None:

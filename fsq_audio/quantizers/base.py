@@ -38,7 +38,21 @@ class Quantized:
 
 @runtime_checkable
 class Quantizer(Protocol):
-    """The contract; every quantizer is an `nn.Module` that also satisfies it."""
+    """The contract; every quantizer is an `nn.Module` that also satisfies it.
+
+    In evaluation codes are a function of the frame, of the weights and of nothing else, and no
+    state changes. Those that learn otherwise than by gradients may have, and their parts too:
+
+        initialize(latents, mask): sets up what depends on data, once, from a first batch; every
+            process gets the same one.
+        end_step(optimizer, *, is_taken): called by every process after each step of the optimizer,
+            accumulated passes included; is_taken is False where the step was refused, and all that
+            its passes left must be forgotten. What has moved must be the same in all processes,
+            lie in buffers or parameters, and draw from a generator that is a function of them.
+
+    A module among them may have `learning_rate_factor`, the learning rate of its own parameters in
+    units of the model's, and `is_averaged`, False where an average of weights may not average them.
+    """
 
     @property
     def channels(self) -> int:

@@ -104,7 +104,8 @@ class Projected(nn.Module):
     def initialize(self, latents: Tensor, mask: Tensor | None = None) -> None:
         """Rescales the input projection to scalars of mean 0 and std 1 over one batch.
 
-        How much of an FSQ codebook is used depends on that std: 1 is near the best.
+        How much of an FSQ codebook is used depends on that std: 1 is near the best. A quantizer
+        that has an `initialize` of its own is handed these scalars.
 
         Args:
             latents: [B, C, T], a batch that is typical of the data.
@@ -128,6 +129,21 @@ class Projected(nn.Module):
         weight, bias = self.project_in.weight, self.project_in.bias
         weight.copy_(weight.double() / std[:, None])
         bias.copy_((bias.double() - mean) / std)
+        initialize = getattr(self.quantizer, "initialize", None)
+        if initialize is not None:
+            initialize(self.scalars(latents), mask)
+
+    def end_step(self, optimizer: object = None, *, is_taken: bool = True) -> None:
+        """Lets the quantizer inside, and each part of it, learn what gradients do not teach it.
+
+        Args:
+            optimizer: of its parameters.
+            is_taken: False where the step was refused.
+        """
+        for module in self.quantizer.modules():
+            end_step = getattr(module, "end_step", None)
+            if end_step is not None:
+                end_step(optimizer, is_taken=is_taken)
 
     def describe(self) -> dict[str, object]:
         """The JSON facts of the quantizer inside."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from fsq_audio.training.config import OptimizerConfig
@@ -32,3 +34,19 @@ def warmup_cosine(optimizer: object, config: OptimizerConfig, *, max_steps: int)
         return learning_rate_factor(step, warmup_steps=warmup, max_steps=max_steps)
 
     return LambdaLR(optimizer, factor)  # type: ignore[arg-type]
+
+
+def parameter_groups(module: nn.Module, *, learning_rate: float) -> list[dict[str, Any]]:
+    """The parameters of a module by their learning rate, for an optimizer.
+
+    A module inside may have a `learning_rate_factor`, that of its own parameters.
+    """
+    groups: dict[float, dict[nn.Parameter, None]] = {1.0: {}}
+    for part in module.modules():
+        factor = float(getattr(part, "learning_rate_factor", 1.0))
+        groups.setdefault(factor, {}).update(dict.fromkeys(part.parameters(recurse=False)))
+    return [
+        {"params": list(parameters), "lr": factor * learning_rate}
+        for factor, parameters in groups.items()
+        if parameters
+    ]

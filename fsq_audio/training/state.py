@@ -20,7 +20,9 @@ _NAME = re.compile(r"step-(\d{8})")
 class WeightAverage:
     """Exponential moving average of the weights, which is what ships.
 
-    The decay warms up as `(1 + n) / (10 + n)`, so that early weights are soon forgotten.
+    The decay warms up as `(1 + n) / (10 + n)`, so that early weights are soon forgotten. Buffers
+    are copied: statistics are averages already. So are the parameters of a module with
+    `is_averaged = False`, whose values may jump.
 
     Attributes:
         decay: the final decay per step.
@@ -34,6 +36,12 @@ class WeightAverage:
         self.weights: dict[str, Tensor] = {
             name: tensor.detach().clone() for name, tensor in model.state_dict().items()
         }
+        self._averaged = [
+            f"{prefix}.{name}" if prefix else name
+            for prefix, module in model.named_modules()
+            if getattr(module, "is_averaged", True)
+            for name, _ in module.named_parameters(recurse=False)
+        ]
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -41,15 +49,13 @@ class WeightAverage:
         self.num_updates += 1
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         state = model.state_dict()
-        averaged = [n for n, tensor in self.weights.items() if tensor.is_floating_point()]
         torch._foreach_lerp_(
-            [self.weights[name] for name in averaged],
-            [state[name].detach() for name in averaged],
+            [self.weights[name] for name in self._averaged],
+            [state[name].detach() for name in self._averaged],
             1 - decay,
         )
-        for name, tensor in self.weights.items():
-            if not tensor.is_floating_point():
-                tensor.copy_(state[name])
+        for name in self.weights.keys() - set(self._averaged):
+            self.weights[name].copy_(state[name])
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
@@ -141,14 +147,14 @@ def check_agreement(accelerator: Accelerator, *modules: nn.Module) -> None:
         TrainingError: they drifted apart; all processes raise it.
     """
     sums = [
-        parameter.detach().float().contiguous().view(torch.int32).sum(dtype=torch.int64)
+        tensor.detach().float().contiguous().view(torch.int32).sum(dtype=torch.int64)
         for module in modules
-        for parameter in module.parameters()
+        for tensor in module.state_dict().values()  # buffers too: codebooks may be in them
     ]
     everyones: Tensor = accelerator.gather(torch.stack(sums)[None])
     num_different = int((everyones != everyones[0]).any(dim=0).sum())
     if num_different:
         raise TrainingError(
-            f"{num_different} of {len(sums)} parameters differ between processes: one of them "
+            f"{num_different} of {len(sums)} tensors differ between processes: one of them "
             f"took a step that the others did not"
         )
