@@ -173,9 +173,14 @@ def test_a_waveform_has_no_distance_to_itself(losses: SpectralLoss) -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])
 def test_a_factor_of_ten_is_a_distance_of_one(losses: SpectralLoss, factor: float) -> None:
-    waveform = torch.randn(2, 4000) * 0.1
+    waveform = torch.randn(2, 4000)
     for distance in losses(waveform * factor, waveform):
         assert float(distance) == pytest.approx(1, abs=0.02)
+
+
+def test_below_seventy_decibels_all_is_silence(losses: SpectralLoss) -> None:
+    quiet = torch.randn(2, 4000) * 1e-5
+    assert all(float(distance) < 0.01 for distance in losses(quiet, torch.zeros(2, 4000)))
 
 
 def test_gradients_are_finite_in_silence(losses: SpectralLoss) -> None:
