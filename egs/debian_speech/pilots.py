@@ -64,7 +64,9 @@ TRIALS: dict[str, list[str]] = {
     "no change of speed": ["--data.speed 0"],
     "noise in FSQ": [QUANTIZER + ", group_dropout: 0.15, noise: 0.5}"],
     "bound: symmetric": [QUANTIZER + ", group_dropout: 0.15, bound: symmetric}"],
-    "bound: ifsq": [QUANTIZER + ", group_dropout: 0.15, bound: ifsq}"],
+    "bound: ifsq, 9 x 5 x 5 x 5": [  # odd levels only, so 1125 codes
+        QUANTIZER.replace("[8,", "[9,") + ", group_dropout: 0.15, bound: ifsq}"
+    ],
     "group dropout 0": [QUANTIZER + "}"],
     "group dropout 0.5": [QUANTIZER + ", group_dropout: 0.5}"],
     "discriminators from the start": ["--adversarial {start_step: 0, lead_steps: 20, every: 2}"],
