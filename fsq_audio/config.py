@@ -72,12 +72,13 @@ class ISTFTHead:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HarmonicNoiseHead:
-    """Pulses at a pitch read from the codes, and noise, each through a filter that varies in time.
+    """Pulses at a pitch read from the codes, mixed with noise, through a varying filter.
 
     Attributes:
         window_length: length of the synthesis window in samples, a multiple of its step.
         subframes: spectra per frame; the windows step by hop / subframes.
-        bands: mel-spaced gains of each filter.
+        bands: mel-spaced gains of the filter.
+        voicing_bands: mel-spaced shares of pulses and noise.
         pitch_channels: width of the layers that read the pitch.
     """
 
@@ -86,6 +87,7 @@ class HarmonicNoiseHead:
     window_length: Positive = 640
     subframes: Positive = 4
     bands: Positive = 80
+    voicing_bands: Positive = 16
     pitch_channels: Positive = 128
 
 

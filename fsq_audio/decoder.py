@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from fsq_audio.config import HarmonicNoiseHead, TokenizerConfig
 from fsq_audio.heads import HarmonicNoise, build_head
 from fsq_audio.layers import Context, Trunk
 from fsq_audio.source import PitchPredictor
+
+
+@dataclass(frozen=True)
+class Resynthesis:
+    """What the decoder makes of latents.
+
+    Attributes:
+        waveform: `[B, T * hop_length]`.
+        octaves: `[B, T * subframes]`, the pitch of its source, if it has one (see
+            `fsq_audio.source.PitchPredictor`).
+        voicing: `[B, T * subframes, bands]`, likewise the share of the pulses in each band's power.
+    """
+
+    waveform: Tensor
+    octaves: Tensor | None = None
+    voicing: Tensor | None = None
 
 
 class Decoder(nn.Module):
@@ -47,30 +65,32 @@ class Decoder(nn.Module):
         Returns:
             Waveform `[B, T * hop_length]`.
         """
-        x = self.trunk(self.project(latents.transpose(1, 2)).transpose(1, 2))
-        x = self.norm(x.transpose(1, 2))
+        x = self._frames(latents)
         if not isinstance(self.head, HarmonicNoise):
             waveform: Tensor = self.head(x)
             return waveform
         assert source is not None
-        waveform = self.head(x, self.trunk.context.crop(source))
+        waveform = self.head(x, self.trunk.context.crop(source), self.head.voicing(x))
         return waveform
 
-    def resynthesize(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The waveform of latents beyond which there is nothing, with gradients.
+    def resynthesize(self, latents: Tensor) -> Resynthesis:
+        """The waveform of latents `[B, C, T]` beyond which there is nothing, with gradients."""
+        x = self._frames(self.context.pad(latents))
+        if not isinstance(self.head, HarmonicNoise):
+            return Resynthesis(self.head(x))
+        assert self.pitch is not None
+        octaves = self.pitch(self.pitch.context.pad(latents))
+        source = self.pitch.source(self.pitch.advances(octaves))
+        voicing = self.head.voicing(x)
+        waveform = self.head(x, self.head.context.pad(source), voicing)
+        inside = self.head.context.times(self.head.subframes)
+        return Resynthesis(waveform, octaves, inside.crop(voicing.transpose(1, 2)).transpose(1, 2))
 
-        Args:
-            latents: `[B, C, T]`.
-
-        Returns:
-            Waveform `[B, T * hop_length]`, and the pitch of its source in octaves (see
-            `PitchPredictor`), if it has one.
-        """
-        octaves, source = None, None
-        if self.pitch is not None:
-            octaves = self.pitch(self.pitch.context.pad(latents))
-            source = self.context.pad(self.pitch.source(self.pitch.advances(octaves)))
-        return self(self.context.pad(latents), source), octaves
+    def _frames(self, latents: Tensor) -> Tensor:
+        """What the head gets: `[B, C, T]` -> `[B, T - the trunk's context, C]`."""
+        x = self.trunk(self.project(latents.transpose(1, 2)).transpose(1, 2))
+        normed: Tensor = self.norm(x.transpose(1, 2))
+        return normed
 
 
 def build_pitch(config: TokenizerConfig) -> PitchPredictor | None:

@@ -59,11 +59,16 @@ class InverseSTFT(nn.Module):
 
 
 class HarmonicNoise(nn.Module):
-    """Pulses and noise, each through a filter of its own (Engel et al. 2020, sections 3.1 to 3.3).
+    """Pulses and noise, mixed band by band and filtered (McCree and Barnwell 1995, section II).
 
-    Both are filtered in the short-time spectrum, by gains without a phase. What the codes say is
-    how loud each band of the voice and of its breath is; that a pitch stays in tune with itself
-    from frame to frame, which frames without a memory cannot see to, is the source's part.
+    Both are filtered in the short-time spectrum, by gains without a phase (as in Engel et al. 2020,
+    sections 3.1 to 3.3). What the codes say is how loud each band is and how much of it is voice;
+    that a pitch stays in tune with itself from frame to frame, which frames without a memory cannot
+    see to, is the source's part.
+
+    The gains learn from the spectra of the result, the shares of the voice only from how periodic
+    the original is: spectral distances prefer even pulses to noise, whose fluctuations never match,
+    and left to them fricatives buzz.
     """
 
     # As in InverseSTFT: it keeps early training finite.
@@ -74,7 +79,8 @@ class HarmonicNoise(nn.Module):
     window: Tensor
     analysis_window: Tensor
     noise: Tensor
-    interpolation: Tensor
+    gain_interpolation: Tensor
+    voicing_interpolation: Tensor
 
     def __init__(
         self, config: HarmonicNoiseHead, *, sample_rate: int, hop: int, channels: int
@@ -88,22 +94,33 @@ class HarmonicNoise(nn.Module):
         # a frame more at the left, since the pitch of a subframe starts from the one before.
         around = -(-length // hop)
         self.context = Context(around + 1, around)
-        self.gains = nn.Linear(channels, self.subframes * 2 * self.bands)
+        self.gains = nn.Linear(channels, self.subframes * self.bands)
+        self.shares = nn.Linear(channels, self.subframes * config.voicing_bands)
         nn.init.constant_(self.gains.bias, self.FIRST_LOG_GAIN)
-        filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=self.bands)
-        self.register_buffer("interpolation", band_shares(filters), False)
+        for name, bands in ("gain", self.bands), ("voicing", config.voicing_bands):
+            filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=bands)
+            self.register_buffer(f"{name}_interpolation", band_shares(filters), False)
         self.register_buffer("analysis_window", torch.hann_window(length), False)
         self.register_buffer("window", synthesis_window(length, self.step), False)
         # It repeats with the windows of a long recording, all of which then begin alike.
         self.register_buffer("noise", white_noise(WINDOW_FRAMES * hop), False)
 
-    def forward(self, x: Tensor, source: Tensor) -> Tensor:
-        """Filters the source.
+    def voicing(self, x: Tensor) -> Tensor:
+        """The share of the pulses in the power of each band: `[B, T, C]` -> `[B, T * N, bands]`.
+
+        N is the number of subframes; float32, 0 to 1.
+        """
+        shares = torch.sigmoid(self.shares(x).float())
+        return shares.view(len(x), x.shape[1] * self.subframes, -1)
+
+    def forward(self, x: Tensor, source: Tensor, voicing: Tensor) -> Tensor:
+        """Mixes and filters the source.
 
         Args:
             x: `[B, left + T + right, C]`, where left and right are `context`.
             source: `[B, 2 * subframes, left + T + right]` int64, advances and phases (see
                 `fsq_audio.source`).
+            voicing: what `voicing` makes of x; no gradient flows through it.
 
         Returns:
             `[B, T * hop]`.
@@ -111,15 +128,15 @@ class HarmonicNoise(nn.Module):
         gains = self.gains(x)
         with torch.autocast(x.device.type, enabled=False):
             batch, num_frames, _ = x.shape
-            bands = gains.float().view(batch, num_frames * self.subframes, 2, self.bands)
-            filters = torch.exp((bands @ self.interpolation).clamp(max=self.MAX_LOG_GAIN))
+            bands = gains.float().view(batch, num_frames * self.subframes, self.bands)
+            filters = torch.exp((bands @ self.gain_interpolation).clamp(max=self.MAX_LOG_GAIN))
             with torch.no_grad():
                 advances, phases = (part.transpose(1, 2).flatten(1) for part in source.chunk(2, 1))
                 pulses = self._spectra(pulse_train(advances, phases, step=self.step))
                 noise = self._spectra(self._noise(batch, num_frames))
-            pulses_in_voice, noise_in_voice = filters.unbind(2)
-            spectrum = pulses * pulses_in_voice + noise * noise_in_voice
-            pieces = torch.fft.irfft(spectrum, n=self.window_length)
+                share = (voicing @ self.voicing_interpolation).clamp(0, 1)
+                mixed = pulses * share.sqrt() + noise * (1 - share).sqrt()
+            pieces = torch.fft.irfft(mixed * filters, n=self.window_length)
             samples: Tensor = overlap_add(pieces * self.window, self.step)
         start = self.context.left * self.hop + self.offset
         stop = start + (num_frames - self.context.left - self.context.right) * self.hop

@@ -34,14 +34,16 @@ class Reconstruction:
         waveform: `[B, T * hop_length]`.
         scalars: `[B, D, T]`, what the quantizer bounds and rounds.
         quantized: latents `[B, C, T]`, codes `[B, G, T]`, auxiliary losses.
-        octaves: `[B, T * subframes]`, the pitch of the decoder's source, if it has one (see
-            `fsq_audio.source.PitchPredictor`).
+        octaves: `[B, T * subframes]`, and
+        voicing: `[B, T * subframes, bands]`, of the decoder's source (see
+            `fsq_audio.decoder.Resynthesis`), if it has one.
     """
 
     waveform: Tensor
     scalars: Tensor
     quantized: Quantized
     octaves: Tensor | None
+    voicing: Tensor | None
 
 
 class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
@@ -166,8 +168,9 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         """
         latents = self.encoder(waveform)
         quantized = self.quantizer(latents)
-        samples, octaves = self.decoder.resynthesize(quantized.quantized)
-        return Reconstruction(samples, self.quantizer.scalars(latents), quantized, octaves)
+        made = self.decoder.resynthesize(quantized.quantized)
+        scalars = self.quantizer.scalars(latents)
+        return Reconstruction(made.waveform, scalars, quantized, made.octaves, made.voicing)
 
     # Waveform -> tokens
 

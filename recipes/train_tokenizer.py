@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from fsq_audio import checkpoint
-from fsq_audio.config import to_mapping
+from fsq_audio.config import HarmonicNoiseHead, to_mapping
 from fsq_audio.errors import FSQAudioError
 from fsq_audio.evaluation.perceptual import stoi
 from fsq_audio.quantizers.health import CodebookCounts
@@ -51,7 +51,7 @@ from fsq_audio.training.discriminators import (
 )
 from fsq_audio.training.estimate import describe
 from fsq_audio.training.guard import Guard
-from fsq_audio.training.losses import SpectralLoss, pitch_loss, saturation_loss
+from fsq_audio.training.losses import SourceLoss, SpectralLoss, saturation_loss
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.schedules import parameter_groups, warmup_cosine
 from fsq_audio.training.sources import read_recordings
@@ -118,6 +118,11 @@ def train(run: RunConfig, output: Path) -> None:
     losses = SpectralLoss(
         sample_rate=model.sample_rate, windows=run.loss.mel_windows, bands=run.loss.mel_bands
     ).to(accelerator.device)
+    head, source_loss = run.tokenizer.decoder.head, None
+    if isinstance(head, HarmonicNoiseHead):
+        source_loss = SourceLoss(
+            sample_rate=model.sample_rate, voicing_bands=head.voicing_bands
+        ).to(accelerator.device)
     optimizer = build_optimizer(model, run.optimizer)
     schedule = warmup_cosine(optimizer, run.optimizer, max_steps=run.max_steps)
     guard = Guard(run.guard, name="tokenizer")
@@ -168,12 +173,12 @@ def train(run: RunConfig, output: Path) -> None:
             # What the codes cost stays outside the balance: it never sees the waveform.
             inside = run.loss.saturation * saturation + sum(result.quantized.losses.values())
             values |= {f"loss/{name}": loss for name, loss in result.quantized.losses.items()}
-            if result.octaves is not None:
-                pitch = pitch_loss(
-                    result.octaves, waveform, context=context, sample_rate=bare.sample_rate
+            if source_loss is not None:
+                pitch, voicing = source_loss(
+                    result.octaves, result.voicing, waveform, context=context
                 )
-                values["loss/pitch"] = pitch
-                inside = inside + run.loss.pitch * pitch
+                values |= {"loss/pitch": pitch, "loss/voicing": voicing}
+                inside = inside + run.loss.pitch * pitch + run.loss.voicing * voicing
             loss = inside + sum(weight * term for weight, term in terms.values())
             if run.loss.balance:
                 accelerator.backward(inside + balancer.combine(terms, result.waveform))

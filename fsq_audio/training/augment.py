@@ -1,4 +1,4 @@
-"""Noise and rooms for training crops; every choice is drawn from the crop's own generator."""
+"""Noise, rooms and microphones for training crops; every choice is drawn from the crop's own generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsq_audio.training.config import DataConfig, NoiseConfig, ReverbConfig
+from fsq_audio.training.config import DataConfig, EqualizerConfig, NoiseConfig, ReverbConfig
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.sources import read_recordings
 
@@ -96,13 +96,45 @@ class Reverb:
         return levelled
 
 
+class Equalizer:
+    """Filters with a random frequency response, smooth over octaves, without delay.
+
+    Args:
+        config: how often, how much.
+        sample_rate: of the crops.
+    """
+
+    LOWEST_HZ = 60.0
+
+    def __init__(self, config: EqualizerConfig, *, sample_rate: int) -> None:
+        self.config = config
+        self.sample_rate = sample_rate
+
+    def __call__(self, waveform: Tensor, choose: np.random.Generator) -> Tensor:
+        """Maps `[S]` to `[S]` of the same level."""
+        if choose.random() >= self.config.probability:
+            return waveform
+        # A tenth of a second of zeros: what rings on must not come round to the start.
+        size = len(waveform) + self.sample_rate // 10
+        frequencies = np.fft.rfftfreq(size, 1 / self.sample_rate).clip(self.LOWEST_HZ)
+        octaves = np.log2(frequencies / self.LOWEST_HZ)
+        points = np.arange(np.ceil(octaves[-1]) + 1)
+        gains = choose.uniform(-self.config.gain_db, self.config.gain_db, len(points))
+        response = torch.from_numpy(10 ** (np.interp(octaves, points, gains) / 20)).float()
+        filtered = torch.fft.irfft(torch.fft.rfft(waveform, size) * response, size)[: len(waveform)]
+        levelled: Tensor = filtered * (_rms(waveform) / max(_rms(filtered), 1e-8))
+        return levelled
+
+
 def build_augmentations(config: DataConfig, *, sample_rate: int) -> list[Augmentation]:
-    """What the configuration asks for: the room first, then the noise in it."""
+    """What the configuration asks for: the room, the noise in it, then the microphone."""
     augmentations: list[Augmentation] = []
     if config.reverb is not None:
         augmentations.append(Reverb(config.reverb, sample_rate=sample_rate))
     if config.noise is not None:
         augmentations.append(Noise(config.noise, sample_rate=sample_rate))
+    if config.equalizer is not None:
+        augmentations.append(Equalizer(config.equalizer, sample_rate=sample_rate))
     return augmentations
 
 

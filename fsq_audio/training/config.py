@@ -50,6 +50,21 @@ class ReverbConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EqualizerConfig:
+    """The microphone and the room's colour: a few voices sound as if recorded in many places.
+
+    Attributes:
+        probability: share of the crops that get it.
+        gain_db: the gain at each octave is up to this much up or down, in decibels; in between it
+            is interpolated.
+    """
+
+    __pydantic_config__ = _STRICT
+    probability: Fraction = 0.5
+    gain_db: Weight = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """What is trained on.
 
@@ -62,6 +77,7 @@ class DataConfig:
         speed: each crop is played up to this fraction faster or slower, pitch and formants with it:
             a few voices sound like more.
         noise: noise is added to some crops; null: none.
+        equalizer: some crops have another frequency response; null: none.
         reverb: some crops are heard in a room; null: none. What the augmentations make is input
             and target at once: a tokenizer keeps what it hears.
         num_workers: loader processes.
@@ -74,6 +90,7 @@ class DataConfig:
     gain_db: Weight = 6.0
     speed: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise: NoiseConfig | None = None
+    equalizer: EqualizerConfig | None = None
     reverb: ReverbConfig | None = None
     num_workers: Annotated[int, Field(ge=0)] = 1
 
@@ -88,6 +105,7 @@ class LossConfig:
         mel: weight of the mean absolute difference of log10 mel spectra.
         stft: weight of the mean absolute difference of log10 magnitudes.
         pitch: weight of the distance to the estimated pitch, of a decoder that has a source.
+        voicing: weight of the squared distance to the estimated voicing, likewise.
         saturation: weight of the mean squared excess of the scalars beyond +-2, where a bounded
             scalar hardly moves and hardly learns. Without it, the first two hundred steps drive
             most scalars there.
@@ -101,6 +119,7 @@ class LossConfig:
     mel: Weight = 15.0
     stft: Weight = 0.0
     pitch: Weight = 5.0
+    voicing: Weight = 5.0
     saturation: Weight = 1.0
     balance: bool = False
 

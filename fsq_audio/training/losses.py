@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from fsq_audio.config import PITCH_HZ
 from fsq_audio.filters import mel_filters
 from fsq_audio.layers import Context
-from fsq_audio.training.pitch import estimate_pitch
+from fsq_audio.training.pitch import VoicingEstimate, estimate_pitch
 
 
 class SpectralLoss(nn.Module):
@@ -66,21 +66,40 @@ def saturation_loss(scalars: Tensor) -> Tensor:
     return (scalars.abs() - 2).relu().square().mean()
 
 
-def pitch_loss(octaves: Tensor, waveform: Tensor, *, context: Context, sample_rate: int) -> Tensor:
-    """Mean distance to the estimated pitch, in octaves; where speech is periodic, it counts.
+class SourceLoss(nn.Module):
+    """How far a decoder's source is from what can be measured of the original.
 
     Args:
-        octaves: `[B, N]` above the lowest of `PITCH_HZ`, predicted for the ends of N equal steps.
-        waveform: `[B, left + N * step + right]`, what was encoded.
-        context: left and right, in samples.
-        sample_rate: in Hz.
-
-    Returns:
-        A scalar; 0 where nothing is periodic.
+        sample_rate: of the waveforms, in Hz.
+        voicing_bands: of the source.
     """
-    step = (waveform.shape[-1] - sum(context)) // octaves.shape[-1]
-    ends = context.left + step * torch.arange(1, octaves.shape[-1] + 1, device=waveform.device)
-    frequency, periodicity = estimate_pitch(waveform, ends, sample_rate=sample_rate)
-    weight = periodicity.square()
-    distance = (octaves - torch.log2(frequency / PITCH_HZ[0])).abs()
-    return (weight * distance).sum() / weight.sum().clamp(min=1.0)
+
+    def __init__(self, *, sample_rate: int, voicing_bands: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.estimate_voicing = VoicingEstimate(sample_rate=sample_rate, bands=voicing_bands)
+
+    def forward(
+        self, octaves: Tensor, voicing: Tensor, waveform: Tensor, *, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """The distances of pitch and voicing.
+
+        Args:
+            octaves: `[B, N]` above the lowest of `PITCH_HZ`, for the ends of N equal steps.
+            voicing: `[B, N, bands]`, shares of the pulses in the middle of the steps.
+            waveform: `[B, left + N * step + right]`, what was encoded.
+            context: left and right, in samples.
+
+        Returns:
+            Two scalars: the mean distance to the estimated pitch in octaves, where speech is
+            periodic (0 where nothing is), and the mean squared distance to the estimated voicing.
+        """
+        num_steps = octaves.shape[-1]
+        step = (waveform.shape[-1] - sum(context)) // num_steps
+        ends = context.left + step * torch.arange(1, num_steps + 1, device=waveform.device)
+        frequency, periodicity = estimate_pitch(waveform, ends, sample_rate=self.sample_rate)
+        weight = periodicity.square()
+        distance = (octaves - torch.log2(frequency / PITCH_HZ[0])).abs()
+        pitch = (weight * distance).sum() / weight.sum().clamp(min=1.0)
+        measured = self.estimate_voicing(waveform, ends - step // 2, frequency)
+        return pitch, F.mse_loss(voicing, measured)

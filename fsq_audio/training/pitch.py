@@ -1,12 +1,15 @@
-"""The pitch that training teaches the decoder's source: normalised cross-correlation."""
+"""What training teaches the decoder's source: pitch and voicing, from normalised correlations."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsq_audio.config import PITCH_HZ
+from fsq_audio.filters import band_shares, mel_filters
 
 INTEGRATION_SECONDS = 0.04
 # Above, formants make peaks of their own.
@@ -61,3 +64,61 @@ def estimate_pitch(waveform: Tensor, centres: Tensor, *, sample_rate: int) -> tu
     # Of three neighbours the middle one: a single jump is an error.
     smooth = F.pad(lag, (1, 1), mode="replicate").unfold(-1, 3, 1).median(-1).values
     return sample_rate / smooth, top.clamp(0, 1)
+
+
+class VoicingEstimate(nn.Module):
+    """How periodic each band of a waveform is: its autocorrelation at the period.
+
+    Args:
+        sample_rate: in Hz.
+        bands: mel-spaced.
+    """
+
+    WINDOW_SECONDS = 0.064
+    # A voice is never quite in tune with the estimate, and high bands are the first to tell.
+    DETUNINGS = (0.96, 0.98, 1.0, 1.02, 1.04)
+    # What noise reaches by chance in a band of this many bins, and what a clear voice does.
+    NOISE, VOICE = 0.35, 0.85
+
+    window: Tensor
+    filters: Tensor
+    decay: Tensor
+
+    def __init__(self, *, sample_rate: int, bands: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        length = self.length = 2 * round(self.WINDOW_SECONDS * sample_rate / 2)
+        window = torch.hann_window(length)
+        filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=bands)
+        self.register_buffer("window", window, False)
+        self.register_buffer("filters", band_shares(filters), False)
+        # The window's own autocorrelation, by which that of a steady tone falls.
+        decay = torch.fft.irfft(torch.fft.rfft(window, n=2 * length).abs().square())[:length]
+        self.register_buffer("decay", decay / decay[0], False)
+
+    @torch.no_grad()
+    def forward(self, waveform: Tensor, centres: Tensor, frequency: Tensor) -> Tensor:
+        """Measures the voicing.
+
+        Args:
+            waveform: `[B, S]`.
+            centres: `[N]` int64, the samples at which it is asked for.
+            frequency: `[B, N]`, the fundamental there, in Hz.
+
+        Returns:
+            `[B, N, bands]`, from 0 for noise to 1 for a voice.
+        """
+        half = self.length // 2
+        padded = F.pad(waveform, (half, half))
+        frames = padded[:, centres[:, None] + torch.arange(self.length, device=waveform.device)]
+        power = torch.fft.rfft(frames * self.window).abs().square()
+        total = F.linear(power, self.filters) + 1e-9 * self.length
+        turns = torch.arange(half + 1, device=waveform.device) / self.length
+        best = torch.zeros_like(total)
+        for detuning in self.DETUNINGS:
+            lag = self.sample_rate / (frequency * detuning)
+            phase = 2 * math.pi * turns * lag[..., None]
+            parts = (F.linear(power * wave, self.filters) for wave in (phase.cos(), phase.sin()))
+            correlation = torch.hypot(*parts) / total
+            best = torch.maximum(best, correlation / self.decay[lag.round().long(), None])
+        return ((best - self.NOISE) / (self.VOICE - self.NOISE)).clamp(0, 1)
