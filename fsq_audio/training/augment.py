@@ -1,4 +1,4 @@
-"""Noise, rooms and microphones for training crops; every choice is drawn from the crop's own generator."""
+"""Noise, rooms and microphones for training crops; all choices are the crop's own generator's."""
 
 from __future__ import annotations
 
