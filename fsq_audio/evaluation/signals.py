@@ -95,23 +95,29 @@ def _spectral_distance(pair: Pair, *, in_bands: bool) -> float:
     pair.check_audible()
     if len(pair.reference.samples) < max(length for length, _ in SCALES):
         raise Unmeasurable(f"shorter than {max(length for length, _ in SCALES)} samples")
-    spectra = [voice.once("spectra", _log_spectra) for voice in (pair.reference, pair.degraded)]
-    differences: list[float] = [
-        (a - b).abs().mean().item() for a, b in zip(*(s[in_bands] for s in spectra), strict=True)
-    ]
+    log_spectra = _log_bands if in_bands else _log_bins
+    spectra = [voice.once(log_spectra, log_spectra) for voice in (pair.reference, pair.degraded)]
+    differences = [(a - b).abs().mean().item() for a, b in zip(*spectra, strict=True)]
     return sum(differences) / len(differences)
 
 
-def _log_spectra(samples: Samples) -> tuple[list[Tensor], list[Tensor]]:
-    """Log magnitudes of each scale: `[frames, bins]`, and `[frames, bands]`."""
-    bins, bands = [], []
-    for length, num_bands in SCALES:
-        window = torch.hann_window(length)
-        frames = torch.from_numpy(samples).unfold(-1, length, length // 4)
-        power = torch.fft.rfft(frames * (window * (2 / window.sum()))).abs().square()
-        bins.append(0.5 * torch.log10(power + FLOOR))
-        bands.append(0.5 * torch.log10(power @ _filters(length, num_bands) + FLOOR))
-    return bins, bands
+def _log_bins(samples: Samples) -> list[Tensor]:
+    """Log magnitudes of each scale: `[frames, bins]`."""
+    return [0.5 * torch.log10(_power(samples, length) + FLOOR) for length, _ in SCALES]
+
+
+def _log_bands(samples: Samples) -> list[Tensor]:
+    """Log magnitudes of each scale: `[frames, bands]`."""
+    return [
+        0.5 * torch.log10(_power(samples, length) @ _filters(length, num_bands) + FLOOR)
+        for length, num_bands in SCALES
+    ]
+
+
+def _power(samples: Samples, length: int) -> Tensor:
+    window = torch.hann_window(length)
+    frames = torch.from_numpy(samples).unfold(-1, length, length // 4)
+    return torch.fft.rfft(frames * (window * (2 / window.sum()))).abs().square()
 
 
 @functools.cache
