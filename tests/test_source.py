@@ -15,8 +15,8 @@ from fsq_audio.config import PITCH_HZ
 from fsq_audio.errors import ConfigError
 from fsq_audio.source import TURN, pulse_train, start_phases, white_noise
 from fsq_audio.tokenizer import AudioTokenizer
-from fsq_audio.training.losses import pitch_loss
-from fsq_audio.training.pitch import estimate_pitch
+from fsq_audio.training.losses import SourceLoss
+from fsq_audio.training.pitch import VoicingEstimate, estimate_pitch
 
 RATE = 16000
 ADVANCES = st.lists(
@@ -162,14 +162,79 @@ def test_the_pitch_of_speech_agrees_with_probabilistic_yin(speech: Tensor) -> No
     assert float(((ratio.log2().abs()) < 1 / 12).double().mean()) > 0.85
 
 
-def test_the_pitch_loss_is_zero_for_the_truth_and_one_for_an_octave() -> None:
+def buzz(hertz: float, num_samples: int) -> Tensor:
+    """A steady voice without breath: `[1, S]`."""
+    time = torch.arange(num_samples, dtype=torch.float64) / RATE
+    harmonics = torch.arange(1, int(7500 / hertz), dtype=torch.float64)[:, None]
+    waves = torch.cos(2 * math.pi * hertz * harmonics * time) / harmonics
+    return 0.05 * waves.sum(0).float()[None]
+
+
+def test_the_source_loss_is_zero_for_the_truth_and_one_for_an_octave() -> None:
     model = source_model()
     context, hop, hertz = model.encoder.context, model.hop_length, 150.0
-    time = torch.arange(sum(context) + 20 * hop) / RATE
-    harmonics = torch.arange(1, 20)[:, None]
-    buzz = 0.05 * (torch.cos(2 * math.pi * hertz * harmonics * time) / harmonics).sum(0)[None]
+    voice = buzz(hertz, sum(context) + 20 * hop)
     truth = torch.full((1, 20 * SOURCE["subframes"]), math.log2(hertz / PITCH_HZ[0]))
-    settings = {"context": context, "sample_rate": RATE}
-    assert float(pitch_loss(truth, buzz, **settings)) < 0.01
-    assert float(pitch_loss(truth + 1, buzz, **settings)) == pytest.approx(1, abs=0.01)
-    assert float(pitch_loss(truth, torch.zeros_like(buzz), **settings)) < 0.01
+    loss = SourceLoss(sample_rate=RATE, voicing_bands=8)
+    voiced = torch.ones(*truth.shape, 8)
+    pitch, voicing = loss(truth, voiced, voice, context=context)
+    assert float(pitch) < 0.01
+    assert float(voicing) < 0.01
+    pitch, voicing = loss(truth + 1, 1 - voiced, voice, context=context)
+    assert float(pitch) == pytest.approx(1, abs=0.01)
+    assert float(voicing) == pytest.approx(1, abs=0.01)
+    assert float(loss(truth, voiced, torch.zeros_like(voice), context=context)[0]) < 0.01
+
+
+@pytest.mark.parametrize("hertz", [70.0, 130.0, 220.0, 400.0])
+def test_a_buzz_is_voiced_in_every_band_and_noise_in_none(hertz: float) -> None:
+    estimate = VoicingEstimate(sample_rate=RATE, bands=16)
+    centres = torch.arange(2000, 14000, 320)
+    frequency = torch.full((1, len(centres)), hertz)
+    assert float(estimate(buzz(hertz, RATE), centres, frequency).mean()) > 0.95
+    noise = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    assert float(estimate(noise, centres, frequency).mean()) < 0.25
+    assert float(estimate(torch.zeros(1, RATE), centres, frequency).max()) == 0
+
+
+def test_breath_above_a_voice_is_told_from_it() -> None:
+    estimate = VoicingEstimate(sample_rate=RATE, bands=16)
+    spectrum = torch.fft.rfft(buzz(150.0, RATE))
+    spectrum[:, 3000:] = 0
+    noise = torch.fft.rfft(torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)))
+    noise[:, :3000] = 0
+    mixed = torch.fft.irfft(spectrum + 0.01 * noise, n=RATE)
+    centres = torch.arange(4000, 12000, 320)
+    found = estimate(mixed, centres, torch.full((1, len(centres)), 150.0)).mean(1)[0]
+    # On the mel scale, 3 kHz is two thirds of the way up.
+    assert float(found[:9].min()) > 0.9
+    assert float(found[-4:].max()) < 0.3
+
+
+def test_shares_of_the_voice_learn_from_its_periodicity_alone(speech: Tensor) -> None:
+    """A spectral distance would rather have pulses than noise, and makes fricatives buzz."""
+    model = source_model().train()
+    crops = speech[None, : sum(model.encoder.context) + 8 * model.hop_length]
+    result = model(crops)
+    assert result.voicing is not None
+    result.waveform.square().mean().backward()
+    head = model.decoder.head
+    assert head.shares.weight.grad is None
+    assert float(head.gains.weight.grad.abs().max()) > 0
+    model(crops).voicing.mean().backward()
+    assert float(head.shares.weight.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize(("share", "is_voiced"), [(1.0, True), (0.0, False)])
+def test_the_share_mixes_pulses_and_noise_at_one_power(share: float, is_voiced: bool) -> None:
+    head = source_model().decoder.head
+    num_frames = 40 + sum(head.context)
+    source = hum(source_model(), num_frames, hertz=125.0)
+    x = torch.zeros(1, num_frames, head.gains.in_features)
+    voicing = torch.full((1, num_frames * head.subframes, head.shares.out_features // 4), share)
+    torch.nn.init.zeros_(head.gains.bias)
+    samples = head(x, source, voicing).detach()
+    assert samples.square().mean().item() == pytest.approx(1, rel=0.2)
+    centres = torch.arange(2000, samples.shape[1] - 2000, 320)
+    _, periodicity = estimate_pitch(samples, centres, sample_rate=RATE)
+    assert bool(periodicity.median() > 0.95) == is_voiced
