@@ -155,17 +155,6 @@ def check_numbers(*, gradient: str = "straight_through", **numbers: float) -> No
         raise ConfigError("the quantizer cannot be built: " + "; ".join(faults))
 
 
-def describe_book(name: str, codebook: Codebook, **more: object) -> dict[str, object]:
-    """The JSON facts of a quantizer with one codebook."""
-    return {
-        "name": name,
-        "num_groups": 1,
-        "codebook_size": codebook.size,
-        "dim": codebook.dim,
-        **more,
-    }
-
-
 # Arithmetic whose bits depend on the row alone
 
 
@@ -248,7 +237,7 @@ def to_rows(latents: Tensor) -> Tensor:
 
 
 def real_rows(rows: Tensor, mask: Tensor | None) -> Tensor:
-    """The rows [N, D] of real frames out of [B, T, D], without gradient."""
+    """The rows [N, ...] of real frames out of [B, T, ...], without gradient."""
     return (rows.flatten(0, 1) if mask is None else rows[mask]).detach()
 
 

@@ -6,19 +6,11 @@ section 3.2; Yu et al. 2022, "Vector-quantized Image Modeling with Improved VQGA
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.quantizers.base import (
-    DROPPED,
-    Quantized,
-    check_codes,
-    check_latents,
-    register_quantizer,
-)
+from fsq_audio.quantizers.base import DROPPED, Quantized, check_codes, register_quantizer
 from fsq_audio.quantizers.codebook import (
     Codebook,
     Gradient,
@@ -26,18 +18,17 @@ from fsq_audio.quantizers.codebook import (
     check_numbers,
     codebook_loss,
     commitment_loss,
-    describe_book,
     fixed_linear,
     fixed_sum,
     pass_gradient,
     to_quantized,
-    to_rows,
     widened,
 )
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 
 
 @register_quantizer("cosine_vq")
-class CosineVectorQuantizer(nn.Module):
+class CosineVectorQuantizer(OneCodebookQuantizer):
     """VQ by the largest cosine; what is looked up keeps its length.
 
     `Projected` gives it `dim` scalars out of many channels, which is the factorization. With
@@ -75,36 +66,23 @@ class CosineVectorQuantizer(nn.Module):
         self.project_out = None if width is None else nn.Linear(dim, width)
         self.commitment = commitment
         self.gradient: Gradient = gradient
-        self.channels = dim if width is None else width
-        self.num_groups = 1
-        self.codebook_size = codebook_size
-        self.bits_per_frame = math.log2(codebook_size)
 
-    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes latents.
+    @property
+    def channels(self) -> int:
+        """C: D, or W."""
+        return self.codebook.dim if self.project_in is None else self.project_in.in_features
 
-        Args:
-            latents: [B, C, T], any strides; C is D, or W.
-            mask: [B, T] bool, True where a frame is real; others count in no loss.
-
-        Returns:
-            quantized [B, C, T], codes [B, 1, T], and the two losses.
-
-        Raises:
-            ConfigError: a wrong shape or dtype.
-            LatentsError: NaN or infinity in the latents.
-        """
-        check_latents(latents, channels=self.channels, mask=mask)
-        with torch.autocast(device_type=latents.device.type, enabled=False):
-            rows = self._linear(self.project_in, to_rows(latents))
-            codes = self._search(rows)
-            values = self.codebook.lookup(codes)
-            losses = {
-                "codebook": codebook_loss(rows, values, mask),
-                "commitment": self.commitment * commitment_loss(rows, values, mask),
-            }
-            passed = pass_gradient(rows, values, self.gradient)
-            return to_quantized(self._linear(self.project_out, passed), codes, losses)
+    def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> Quantized:
+        """Chooses vectors for rows [B, T, C] by their direction."""
+        rows = self._linear(self.project_in, rows)
+        codes = self._search(rows)
+        values = self.codebook.lookup(codes)
+        losses = {
+            "codebook": codebook_loss(rows, values, mask),
+            "commitment": self.commitment * commitment_loss(rows, values, mask),
+        }
+        passed = pass_gradient(rows, values, self.gradient)
+        return to_quantized(self._linear(self.project_out, passed), codes, losses)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Turns codes [B, 1, T] into quantized latents [B, C, T]; -1 gives zeros.
@@ -119,7 +97,7 @@ class CosineVectorQuantizer(nn.Module):
 
     def describe(self) -> dict[str, object]:
         """The JSON facts that codes depend on."""
-        return describe_book("cosine_vq", self.codebook, width=self.channels)
+        return {**super().describe(), "width": self.channels}
 
     def _search(self, rows: Tensor) -> Tensor:
         book = widened(self.codebook.values)

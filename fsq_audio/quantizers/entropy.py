@@ -6,39 +6,32 @@ codebooks Yu et al. 2023, "Language Model Beats Diffusion" (arXiv 2310.05737), e
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.quantizers.base import (
-    Quantized,
-    check_codes,
-    check_latents,
-    register_quantizer,
-)
+from fsq_audio.quantizers.base import Quantized, register_quantizer
 from fsq_audio.quantizers.codebook import (
     Codebook,
     Gradient,
     check_numbers,
     codebook_loss,
     commitment_loss,
-    describe_book,
     masked_mean,
     pass_gradient,
     to_quantized,
-    to_rows,
 )
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.ranks import all_sum
 
 
 @register_quantizer("entropy_vq")
-class EntropyVectorQuantizer(nn.Module):
+class EntropyVectorQuantizer(OneCodebookQuantizer):
     """VQ whose loss adds `entropy`: weight (E[H(p)] - diversity H(E[p])), in nats.
 
-    p = softmax(-||z - e||^2 / tau) over the codes of a frame. E[p] is that of all processes: their
-    averaged gradients are those of the entropy over the whole batch of a pass.
+    p = softmax(-||z - e||^2 / tau) over the codes of a frame. E[p] is that of all processes, which
+    must make the same number of passes: their averaged gradients are those of the entropy over the
+    whole batch of a pass.
     """
 
     def __init__(
@@ -76,51 +69,18 @@ class EntropyVectorQuantizer(nn.Module):
         self.commitment, self.entropy, self.diversity = commitment, entropy, diversity
         self.tau = tau
         self.gradient: Gradient = gradient
-        self.channels = dim
-        self.num_groups = 1
-        self.codebook_size = codebook_size
-        self.bits_per_frame = math.log2(codebook_size)
 
-    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes latents.
-
-        Args:
-            latents: [B, D, T], any strides.
-            mask: [B, T] bool, True where a frame is real; others count in no loss.
-
-        Returns:
-            quantized [B, D, T], codes [B, 1, T], losses; `entropy` in training only, where all
-            processes must make the same number of passes.
-
-        Raises:
-            ConfigError: a wrong shape or dtype.
-            LatentsError: NaN or infinity in the latents.
-        """
-        check_latents(latents, channels=self.channels, mask=mask)
-        with torch.autocast(device_type=latents.device.type, enabled=False):
-            rows = to_rows(latents)
-            codes = self.codebook.nearest(rows)
-            values = self.codebook.lookup(codes)
-            losses = {
-                "codebook": codebook_loss(rows, values, mask),
-                "commitment": self.commitment * commitment_loss(rows, values, mask),
-            }
-            if self.training:
-                losses["entropy"] = self.entropy * self._entropy_loss(rows, mask)
-            return to_quantized(pass_gradient(rows, values, self.gradient), codes, losses)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Turns codes [B, 1, T] into quantized latents [B, D, T]; -1 gives zeros.
-
-        Raises:
-            TokenError: a wrong shape or dtype, or a code outside [-1, K).
-        """
-        codes = check_codes(codes, num_groups=1, codebook_size=self.codebook_size)
-        return self.codebook.lookup(codes[:, 0]).transpose(1, 2)
-
-    def describe(self) -> dict[str, object]:
-        """The JSON facts that codes depend on."""
-        return describe_book("entropy_vq", self.codebook)
+    def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> Quantized:
+        """Chooses the nearest vectors for rows [B, T, D]; `entropy` in training only."""
+        codes = self.codebook.nearest(rows)
+        values = self.codebook.lookup(codes)
+        losses = {
+            "codebook": codebook_loss(rows, values, mask),
+            "commitment": self.commitment * commitment_loss(rows, values, mask),
+        }
+        if self.training:
+            losses["entropy"] = self.entropy * self._entropy_loss(rows, mask)
+        return to_quantized(pass_gradient(rows, values, self.gradient), codes, losses)
 
     def _entropy_loss(self, rows: Tensor, mask: Tensor | None) -> Tensor:
         book = self.codebook.values.to(rows.dtype)

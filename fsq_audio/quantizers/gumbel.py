@@ -5,30 +5,17 @@ Baevski et al. 2020, "vq-wav2vec" (arXiv 1910.05453), section 3.1; Jang et al. 2
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from fsq_audio.quantizers.base import (
-    Quantized,
-    check_codes,
-    check_latents,
-    register_quantizer,
-)
-from fsq_audio.quantizers.codebook import (
-    Codebook,
-    best_codes,
-    describe_book,
-    pass_gradient,
-    to_quantized,
-    to_rows,
-)
+from fsq_audio.quantizers.base import Quantized, register_quantizer
+from fsq_audio.quantizers.codebook import Codebook, best_codes, pass_gradient, to_quantized
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.statistics import Annealing
 
 
 @register_quantizer("gumbel_vq")
-class GumbelVectorQuantizer(nn.Module):
+class GumbelVectorQuantizer(OneCodebookQuantizer):
     """A linear layer says how well each code fits; there is no loss.
 
     In training a code is drawn with softmax(logits) for its probabilities, and the gradient is that
@@ -60,53 +47,21 @@ class GumbelVectorQuantizer(nn.Module):
         self.codebook = Codebook("gumbel_vq", codebook_size=codebook_size, dim=dim)
         self.annealing = Annealing(start=tau, lowest=tau_min, decay=tau_decay)
         self.score = nn.Linear(dim, codebook_size)
-        self.channels = dim
-        self.num_groups = 1
-        self.codebook_size = codebook_size
-        self.bits_per_frame = math.log2(codebook_size)
 
-    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes latents.
-
-        Args:
-            latents: [B, D, T], any strides.
-            mask: [B, T] bool, True where a frame is real; changes nothing here.
-
-        Returns:
-            quantized [B, D, T], codes [B, 1, T] (drawn at random in training), no losses.
-
-        Raises:
-            ConfigError: a wrong shape or dtype.
-            LatentsError: NaN or infinity in the latents.
-        """
-        check_latents(latents, channels=self.channels, mask=mask)
-        with torch.autocast(device_type=latents.device.type, enabled=False):
-            rows = to_rows(latents)
-            if not self.training:
-                codes = best_codes(rows, self.score.weight, bias=self.score.bias)
-                values = self.codebook.lookup(codes)
-                return to_quantized(pass_gradient(rows, values, "straight_through"), codes)
-            weight, bias = (part.to(rows.dtype) for part in (self.score.weight, self.score.bias))
-            noisy = add_gumbel(nn.functional.linear(rows, weight, bias))
-            codes = noisy.argmax(dim=-1)
-            shares = (noisy / self.annealing.temperature).softmax(dim=-1)
-            soft = shares @ self.codebook.values.detach().to(rows.dtype)
-            # The value of the code, the gradient of the mixture: adds an exact 0.
-            values = self.codebook.lookup(codes) + (soft - soft.detach())
-            return to_quantized(values, codes)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Turns codes [B, 1, T] into quantized latents [B, D, T]; -1 gives zeros.
-
-        Raises:
-            TokenError: a wrong shape or dtype, or a code outside [-1, K).
-        """
-        codes = check_codes(codes, num_groups=1, codebook_size=self.codebook_size)
-        return self.codebook.lookup(codes[:, 0]).transpose(1, 2)
-
-    def describe(self) -> dict[str, object]:
-        """The JSON facts that codes depend on."""
-        return describe_book("gumbel_vq", self.codebook)
+    def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> Quantized:
+        """Draws vectors for rows [B, T, D] in training, chooses them in evaluation."""
+        if not self.training:
+            codes = best_codes(rows, self.score.weight, bias=self.score.bias)
+            values = self.codebook.lookup(codes)
+            return to_quantized(pass_gradient(rows, values, "straight_through"), codes)
+        weight, bias = (part.to(rows.dtype) for part in (self.score.weight, self.score.bias))
+        noisy = add_gumbel(nn.functional.linear(rows, weight, bias))
+        codes = noisy.argmax(dim=-1)
+        shares = (noisy / self.annealing.temperature).softmax(dim=-1)
+        soft = shares @ self.codebook.values.detach().to(rows.dtype)
+        # The value of the code, the gradient of the mixture: adds an exact 0.
+        values = self.codebook.lookup(codes) + (soft - soft.detach())
+        return to_quantized(values, codes)
 
 
 def add_gumbel(logits: Tensor) -> Tensor:

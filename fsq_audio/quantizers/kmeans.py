@@ -13,39 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.quantizers.base import (
-    Quantized,
-    check_codes,
-    check_latents,
-    register_quantizer,
-)
+from fsq_audio.quantizers.base import Quantized, register_quantizer
 from fsq_audio.quantizers.codebook import (
     Codebook,
     Gradient,
     check_numbers,
     codebook_loss,
     commitment_loss,
-    describe_book,
     fixed_linear,
     pass_gradient,
     real_rows,
     to_quantized,
-    to_rows,
     widened,
 )
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.ranks import all_rows, broadcast, is_source
 from fsq_audio.quantizers.statistics import MaskedBatchNorm, Passes, StepCount
 
 
 @register_quantizer("kmeans_vq")
-class KMeansVectorQuantizer(nn.Module):
+class KMeansVectorQuantizer(OneCodebookQuantizer):
     """VQ behind a batch normalization and a projection, re-estimated by k-means++.
 
     While a reservoir of latents fills for the first time, latents pass unquantized (in training:
     codes are those of the codebook all the same). When it is full, k-means of the reservoir makes
     the codebook; this is repeated at `growth` times the step of the last time, on a reservoir that
     began anew, and ends after `num_estimations`. Between, and after, the gradient trains the
-    codebook, with `learning_rate_factor` times the model's learning rate.
+    codebook, with `learning_rate_factor` times the model's learning rate. Losses are those of
+    `VectorQuantizer`, in code space, and zeros while latents pass.
     """
 
     num_estimated: Tensor
@@ -111,10 +106,6 @@ class KMeansVectorQuantizer(nn.Module):
         self.commitment = commitment
         self.num_estimations, self.growth, self.iterations = num_estimations, growth, iterations
         self.gradient: Gradient = gradient
-        self.channels = dim
-        self.num_groups = 1
-        self.codebook_size = codebook_size
-        self.bits_per_frame = math.log2(codebook_size)
         self._passes = Passes()
 
     @property
@@ -122,49 +113,21 @@ class KMeansVectorQuantizer(nn.Module):
         """Whether latents pass unquantized in training."""
         return self.num_estimations > 0 and int(self.num_estimated) == 0
 
-    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes latents; in training, remembers them until `end_step`.
-
-        Args:
-            latents: [B, D, T], any strides.
-            mask: [B, T] bool, True where a frame is real; others count in no loss and no statistic.
-
-        Returns:
-            quantized [B, D, T] in code space, codes [B, 1, T], and the losses of `VectorQuantizer`
-            (zeros while quantization is bypassed).
-
-        Raises:
-            ConfigError: a wrong shape or dtype.
-            LatentsError: NaN or infinity in the latents.
-        """
-        check_latents(latents, channels=self.channels, mask=mask)
-        with torch.autocast(device_type=latents.device.type, enabled=False):
-            rows = self._project(self.norm(to_rows(latents), mask))
-            codes = self.codebook.nearest(rows)
-            values = self.codebook.lookup(codes)
-            if self.training and int(self.num_estimated) < self.num_estimations:
-                self._passes.add(real_rows(rows, mask))
-            # Zeros, and not nothing: every parameter must get a gradient in every process.
-            share = 0.0 if self.training and self.is_bypassed else 1.0
-            losses = {
-                "codebook": share * codebook_loss(rows, values, mask),
-                "commitment": share * self.commitment * commitment_loss(rows, values, mask),
-            }
-            passed = rows if share == 0.0 else pass_gradient(rows, values, self.gradient)
-            return to_quantized(passed, codes, losses)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Turns codes [B, 1, T] into quantized latents [B, D, T]; -1 gives zeros.
-
-        Raises:
-            TokenError: a wrong shape or dtype, or a code outside [-1, K).
-        """
-        codes = check_codes(codes, num_groups=1, codebook_size=self.codebook_size)
-        return self.codebook.lookup(codes[:, 0]).transpose(1, 2)
-
-    def describe(self) -> dict[str, object]:
-        """The JSON facts that codes depend on."""
-        return describe_book("kmeans_vq", self.codebook)
+    def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> Quantized:
+        """Projects rows [B, T, D] and chooses the nearest vectors; in training, remembers rows."""
+        rows = self._project(self.norm(rows, mask))
+        codes = self.codebook.nearest(rows)
+        values = self.codebook.lookup(codes)
+        if self.training and int(self.num_estimated) < self.num_estimations:
+            self._passes.add(real_rows(rows, mask))
+        # Zeros, and not nothing: every parameter must get a gradient in every process.
+        share = 0.0 if self.training and self.is_bypassed else 1.0
+        losses = {
+            "codebook": share * codebook_loss(rows, values, mask),
+            "commitment": share * self.commitment * commitment_loss(rows, values, mask),
+        }
+        passed = rows if share == 0.0 else pass_gradient(rows, values, self.gradient)
+        return to_quantized(passed, codes, losses)
 
     @torch.no_grad()
     def end_step(self, optimizer: Any = None, *, is_taken: bool = True) -> None:

@@ -5,41 +5,35 @@ Dhariwal et al. 2020, "Jukebox: A Generative Model for Music" (arXiv 2005.00341)
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsq_audio.quantizers.base import (
-    Quantized,
-    check_codes,
-    check_latents,
-    register_quantizer,
-)
+from fsq_audio.quantizers.base import Quantized, register_quantizer
 from fsq_audio.quantizers.codebook import (
     Codebook,
     Gradient,
     check_numbers,
     commitment_loss,
-    describe_book,
     pass_gradient,
     real_rows,
     to_quantized,
     to_rows,
     widened,
 )
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.ranks import broadcast, is_source, sizes_of
 from fsq_audio.quantizers.statistics import ClusterAverages, Passes, StepCount
 
 
 @register_quantizer("restart_vq")
-class RestartVectorQuantizer(nn.Module):
+class RestartVectorQuantizer(OneCodebookQuantizer):
     """EMA codebook, e = m / N, in which codes with N below a threshold become random latents.
 
     The codebook begins as random latents of the first batch (`initialize`). At the end of a step
     the averages move first; then codes with N < threshold become latents of this step, those of
     the first process that has any, and start again with N = 1 and m = e. Jukebox leaves N and m of
-    such a code as they were: a few frames later it would be back where it died.
+    such a code as they were: a few frames later it would be back where it died. The one loss is
+    `commitment`.
     """
 
     def __init__(
@@ -77,51 +71,18 @@ class RestartVectorQuantizer(nn.Module):
         self.step = StepCount()
         self.commitment, self.threshold = commitment, threshold
         self.gradient: Gradient = gradient
-        self.channels = dim
-        self.num_groups = 1
-        self.codebook_size = codebook_size
-        self.bits_per_frame = math.log2(codebook_size)
         self._passes = Passes()
 
-    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes latents; in training, remembers them until `end_step`.
-
-        Args:
-            latents: [B, D, T], any strides.
-            mask: [B, T] bool, True where a frame is real; others count in no loss and no average,
-                and become no code.
-
-        Returns:
-            quantized [B, D, T], codes [B, 1, T], the commitment loss.
-
-        Raises:
-            ConfigError: a wrong shape or dtype.
-            LatentsError: NaN or infinity in the latents.
-        """
-        check_latents(latents, channels=self.channels, mask=mask)
-        with torch.autocast(device_type=latents.device.type, enabled=False):
-            rows = to_rows(latents)
-            codes = self.codebook.nearest(rows)
-            values = self.codebook.lookup(codes)
-            if self.training:
-                real = real_rows(rows, mask)
-                self.averages.add(real, codes.flatten() if mask is None else codes[mask])
-                self._passes.add(real)
-            losses = {"commitment": self.commitment * commitment_loss(rows, values, mask)}
-            return to_quantized(pass_gradient(rows, values, self.gradient), codes, losses)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Turns codes [B, 1, T] into quantized latents [B, D, T]; -1 gives zeros.
-
-        Raises:
-            TokenError: a wrong shape or dtype, or a code outside [-1, K).
-        """
-        codes = check_codes(codes, num_groups=1, codebook_size=self.codebook_size)
-        return self.codebook.lookup(codes[:, 0]).transpose(1, 2)
-
-    def describe(self) -> dict[str, object]:
-        """The JSON facts that codes depend on."""
-        return describe_book("restart_vq", self.codebook)
+    def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> Quantized:
+        """Chooses the nearest vectors for rows [B, T, D]; in training, remembers both."""
+        codes = self.codebook.nearest(rows)
+        values = self.codebook.lookup(codes)
+        if self.training:
+            real = real_rows(rows, mask)
+            self.averages.add(real, real_rows(codes, mask))
+            self._passes.add(real)
+        losses = {"commitment": self.commitment * commitment_loss(rows, values, mask)}
+        return to_quantized(pass_gradient(rows, values, self.gradient), codes, losses)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, mask: Tensor | None = None) -> None:

@@ -13,17 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.quantizers.base import (
-    Quantized,
-    check_codes,
-    check_latents,
-    register_quantizer,
-)
+from fsq_audio.quantizers.base import Quantized, register_quantizer
 from fsq_audio.quantizers.codebook import (
     Codebook,
     best_codes,
     check_numbers,
-    describe_book,
     fixed_linear,
     masked_mean,
     pass_gradient,
@@ -32,17 +26,18 @@ from fsq_audio.quantizers.codebook import (
     widened,
 )
 from fsq_audio.quantizers.gumbel import add_gumbel
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.statistics import Annealing
 
 Variance = Literal["I", "II", "III", "IV"]
 
 
 @register_quantizer("sqvae")
-class SQVAE(nn.Module):
+class SQVAE(OneCodebookQuantizer):
     """Gaussian SQ-VAE: p = softmax(-sum_d (z_d - b_kd)^2 / (2 sigma_d^2)).
 
     In training z_q = softmax((log p + gumbel) / tau) B: soft, its own gradient, tau annealed. In
-    evaluation the code is argmax p, without noise. Losses, in nats per real frame:
+    evaluation the code is argmax p, without noise. Losses, in nats per real frame, in training:
     `variance` sum_d (z_d - z_qd)^2 / (2 sigma_d^2) and `entropy` sum_k p_k log p_k.
 
     sigma^2 is (table 1) I: one number; II: one per item; III: one per frame; IV: one per frame and
@@ -94,57 +89,28 @@ class SQVAE(nn.Module):
             self.variance_head = nn.Linear(dim, dim if variance == "IV" else 1, bias=False)
             nn.init.zeros_(self.variance_head.weight)
         self.weight = weight
-        self.channels = dim
-        self.num_groups = 1
-        self.codebook_size = codebook_size
-        self.bits_per_frame = math.log2(codebook_size)
 
-    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes latents.
-
-        Args:
-            latents: [B, D, T], any strides.
-            mask: [B, T] bool, True where a frame is real; others count in no loss and no variance.
-
-        Returns:
-            quantized [B, D, T] (mixtures of vectors in training), codes [B, 1, T] (the most
-            probable ones), and the two losses, in training only.
-
-        Raises:
-            ConfigError: a wrong shape or dtype.
-            LatentsError: NaN or infinity in the latents.
-        """
-        check_latents(latents, channels=self.channels, mask=mask)
-        with torch.autocast(device_type=latents.device.type, enabled=False):
-            rows = to_rows(latents)
-            codes = self._search(rows)
-            if not self.training:
-                values = self.codebook.lookup(codes)
-                return to_quantized(pass_gradient(rows, values, "straight_through"), codes)
-            precision = self._precision(rows, mask)
-            logits = self._logits(rows, precision)
-            log_p = logits.log_softmax(dim=-1)
-            shares = (add_gumbel(log_p) / self.annealing.temperature).softmax(dim=-1)
-            values = shares @ self.codebook.values.to(rows.dtype)
-            spread = ((rows - values).square() * precision).sum(dim=-1) / 2
-            losses = {
-                "variance": self.weight * masked_mean(spread, mask),
-                "entropy": self.weight * masked_mean((log_p.exp() * log_p).sum(dim=-1), mask),
-            }
-            return to_quantized(values, codes, losses)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Turns codes [B, 1, T] into quantized latents [B, D, T]; -1 gives zeros.
-
-        Raises:
-            TokenError: a wrong shape or dtype, or a code outside [-1, K).
-        """
-        codes = check_codes(codes, num_groups=1, codebook_size=self.codebook_size)
-        return self.codebook.lookup(codes[:, 0]).transpose(1, 2)
+    def quantize_rows(self, rows: Tensor, mask: Tensor | None) -> Quantized:
+        """Mixes vectors for rows [B, T, D] in training; codes are the most probable ones."""
+        codes = self._search(rows)
+        if not self.training:
+            values = self.codebook.lookup(codes)
+            return to_quantized(pass_gradient(rows, values, "straight_through"), codes)
+        precision = self._precision(rows, mask)
+        logits = self._logits(rows, precision)
+        log_p = logits.log_softmax(dim=-1)
+        shares = (add_gumbel(log_p) / self.annealing.temperature).softmax(dim=-1)
+        values = shares @ self.codebook.values.to(rows.dtype)
+        spread = ((rows - values).square() * precision).sum(dim=-1) / 2
+        losses = {
+            "variance": self.weight * masked_mean(spread, mask),
+            "entropy": self.weight * masked_mean((log_p.exp() * log_p).sum(dim=-1), mask),
+        }
+        return to_quantized(values, codes, losses)
 
     def describe(self) -> dict[str, object]:
         """The JSON facts that codes depend on."""
-        return describe_book("sqvae", self.codebook, variance=self.variance)
+        return {**super().describe(), "variance": self.variance}
 
     def probabilities(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
         """The p of each code, [B, T, K], for latents [B, D, T]."""
