@@ -537,6 +537,25 @@ def test_residual_stages_refine_and_pass_the_gradient_once() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "num_committing"),
+    [({}, 1), ({"gradient": "rotation"}, 3), ({"name": "cosine_vq", "width": 7}, 3)],
+)
+def test_stages_that_pass_the_gradient_commit_the_encoder_once(
+    options: dict[str, Any], num_committing: int
+) -> None:
+    quantizer = ResidualVQ(stage={**STAGE, **options}, num_groups=3).train()
+    losses: list[Tensor] = []
+    for stage in quantizer.stages:
+        stage.register_forward_hook(lambda *call: losses.append(call[-1].losses["commitment"]))
+    latents = noise(2, quantizer.channels, 20).requires_grad_()
+    quantizer(latents)
+    gradients = [torch.autograd.grad(loss, latents, retain_graph=True)[0] for loss in losses]
+    assert [bool(gradient.abs().max() > 1e-6) for gradient in gradients] == [
+        index < num_committing for index in range(3)
+    ]
+
+
 def test_a_dropped_stage_adds_nothing_and_learns_nothing() -> None:
     stage = {"name": "ema_vq", "codebook_size": 16, "dim": 3}
     quantizer = ResidualVQ(stage=stage, num_groups=2, group_dropout=1.0).train()

@@ -106,24 +106,30 @@ def test_any_quantizer_trains_tokenizes_and_decodes(
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2]
 
-    out = tmp_path / "out"
-    model = ["--model", str(tmp_path / "model")]
-    assert main(["tokenize", *model, str(short / "a.flac"), "-o", str(out)]) == 0
+    model, out = tmp_path / "model", tmp_path / "out"
+    assert main(["tokenize", "--model", str(model), str(SAMPLES[0]), "-o", str(out)]) == 0
     (tokens,) = out.rglob("*.fsq")
-    assert main(["decode", *model, str(tokens), "-o", str(tmp_path / "back")]) == 0
+    assert main(["decode", "--model", str(model), str(tokens), "-o", str(tmp_path / "back")]) == 0
     (back,) = (path for path in (tmp_path / "back").rglob("*.*"))
-    assert soundfile.info(back).frames == 8000
-    assert main(["info", str(tokens)]) == 0
-    assert name in capsys.readouterr().out
+    waveform = torch.from_numpy(soundfile.read(SAMPLES[0], dtype="float32")[0])
+    assert soundfile.info(back).frames == len(waveform)
+    capsys.readouterr()
+    assert main(["info", "--json", str(model), str(tokens)]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(facts["kind"], facts["quantizer"]["name"]) for facts in told] == [
+        ("model", name),
+        ("tokens", name),
+    ]
 
-    tokenizer = AudioTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer = AudioTokenizer.from_pretrained(model)
     codes = AudioTokens.load(tokens).codes
-    waveform = torch.from_numpy(soundfile.read(short / "a.flac", dtype="float32")[0])
+    assert len(codes.unique()) > 1
     assert torch.equal(tokenizer.encode(waveform).codes, codes)
-    padded = torch.zeros(3, 20000)
-    padded[1, :8000] = waveform
-    padded[2] = torch.randn(20000) * 0.1
-    batch = tokenizer.encode(padded, lengths=[20000, 8000, 15000]).codes
+    lengths = [len(waveform) + 12000, len(waveform), 15000]
+    padded = torch.zeros(3, lengths[0])
+    padded[1, : lengths[1]] = waveform
+    padded[2] = torch.randn(lengths[0]) * 0.1
+    batch = tokenizer.encode(padded, lengths=lengths).codes
     assert torch.equal(batch[1, :, : codes.shape[-1]], codes[0])
 
 

@@ -16,7 +16,7 @@ from fsq_audio.quantizers.statistics import Annealing
 
 @register_quantizer("gumbel_vq")
 class GumbelVectorQuantizer(OneCodebookQuantizer):
-    """A linear layer says how well each code fits; there is no loss.
+    """A linear layer says how well each code fits (the paper has two); there is no loss.
 
     In training a code is drawn with softmax(logits) for its probabilities, and the gradient is that
     of softmax((logits + gumbel) / tau), tau annealed; in evaluation it is the one that fits best.

@@ -30,7 +30,9 @@ class ResidualVQ(nn.Module):
 
     The gradient is that of the composition, with each stage's own estimator: residuals are not
     detached. So stages that pass it straight through pass it once, and not G times: z - q(z) has a
-    gradient of zero then. Losses are sums over the stages.
+    gradient of zero then. For the same reason only the first of such stages commits the encoder, as
+    in the published code of EnCodec; those behind projections (DAC) and rotations all do. Losses
+    are sums over the stages.
     """
 
     def __init__(
