@@ -22,6 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted([*(ROOT / "recipes").rglob("*.py"), *(ROOT / "egs").glob("*/*.py")])
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 LAUNCHERS = sorted((ROOT / "configs" / "accelerate").glob("*.yaml"))
+SWEEPS = sorted((ROOT / "configs" / "compare_quantizers").glob("*.yaml"))
 
 # A room may import the rooms of its line, and whatever those may import. A room is a file or a
 # folder of fsq_audio (`__init__` is the package's own), or one of the folders beside it.
@@ -259,7 +260,8 @@ def test_all_configs_are_found() -> None:
     assert CONFIGS
     assert LAUNCHERS
     found = sorted(path for path in (ROOT / "configs").rglob("*") if path.is_file())
-    assert found == sorted([*CONFIGS, *LAUNCHERS])
+    assert found == sorted([*CONFIGS, *LAUNCHERS, *SWEEPS])
+    assert SWEEPS
 
 
 @pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.name)
