@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fsq_audio.config import PITCH_HZ
 from fsq_audio.errors import ConfigError
+from fsq_audio.heads import sharpened
 from fsq_audio.source import TURN, pulse_train, start_phases, white_noise
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.losses import SourceLoss
@@ -238,3 +239,12 @@ def test_the_share_mixes_pulses_and_noise_at_one_power(share: float, is_voiced: 
     centres = torch.arange(2000, samples.shape[1] - 2000, 320)
     _, periodicity = estimate_pitch(samples, centres, sample_rate=RATE)
     assert bool(periodicity.median() > 0.95) == is_voiced
+
+
+def test_sharpened_shares_keep_their_order_and_their_ends() -> None:
+    shares = torch.linspace(0, 1, 101)
+    found = sharpened(shares)
+    assert found[[0, 50, 100]].tolist() == [0, 0.5, 1]
+    assert bool((found.diff() > 0).all())
+    assert float(found[30]) < 0.1
+    torch.testing.assert_close(found + found.flip(0), torch.ones(101))

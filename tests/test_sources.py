@@ -17,8 +17,8 @@ from conftest import ROOT
 
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.layers import Context
-from fsq_audio.training.augment import Noise, Reverb
-from fsq_audio.training.config import NoiseConfig, ReverbConfig
+from fsq_audio.training.augment import Equalizer, Noise, Reverb
+from fsq_audio.training.config import EqualizerConfig, NoiseConfig, ReverbConfig
 from fsq_audio.training.data import CropDataset
 from fsq_audio.training.recordings import Recording, read_span
 from fsq_audio.training.sources import read_recordings, scan_folder
@@ -212,11 +212,30 @@ def test_made_rooms_ring_and_keep_the_level() -> None:
     assert float(early) > 1000 * float(late) > 0
 
 
+def test_the_equalizer_is_smooth_without_delay_and_keeps_the_level() -> None:
+    click = torch.zeros(16000)
+    click[8000] = 1.0
+    change = Equalizer(EqualizerConfig(probability=1.0, gain_db=8.0), sample_rate=16000)
+    heard = change(click, np.random.default_rng(0))
+    assert int(heard.abs().argmax()) == 8000
+    assert float(heard.square().sum()) == pytest.approx(1, rel=1e-3)
+    assert float(heard[:6000].square().sum() + heard[10000:].square().sum()) < 1e-3
+    decibels = 20 * torch.fft.rfft(heard).abs().log10()
+    octaves = decibels[[125, 250, 500, 1000, 2000, 4000]]
+    assert 3 < float(octaves.max() - octaves.min()) <= 16
+    # Straight lines between octaves: no more than 16 dB in one, nothing abrupt.
+    assert float(decibels[100:7900].diff().abs().max()) < 0.5
+    assert not torch.equal(heard, change(click, np.random.default_rng(1)))
+    never = Equalizer(EqualizerConfig(probability=0.0), sample_rate=16000)
+    assert torch.equal(never(click, np.random.default_rng(0)), click)
+
+
 def test_crops_with_augmentations_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
     recording = Recording(write(tmp_path / "r.wav"), 4000, 16000)
     extras = [
         Reverb(ReverbConfig(probability=0.5), sample_rate=16000),
         Noise(NoiseConfig(probability=0.5), sample_rate=16000),
+        Equalizer(EqualizerConfig(probability=0.5), sample_rate=16000),
     ]
     plain, first, again = (
         dataset([recording], augmentations=more, num_items=12) for more in ([], extras, extras)
