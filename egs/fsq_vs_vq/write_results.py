@@ -158,7 +158,6 @@ def main() -> int:
         return 1
     draw(cells, HERE / "figure.svg")
     one = next(iter(cells.values()))[0]
-    longer = read_cells(HERE / "results" / "longer")
     # What the paper's own design is beside its variants.
     beside = {
         key: value for key, value in cells.items() if key[0] == "fsq" and key[1] in (1024, 16384)
@@ -180,8 +179,6 @@ def main() -> int:
             table="\n".join(table(cells)),
             verdicts="\n".join(verdicts(cells, {**design, **beside})),
             losses="\n".join(losses(cells)),
-            longer="\n".join(table(longer)),
-            longer_steps=next(iter(longer.values()))[0]["steps"],
             design="\n".join(table({**beside, **design})),
             information="\n".join(information(design)),
         )
