@@ -260,12 +260,13 @@ def synthesis_window(length: int, step: int) -> Tensor:
 
 
 def sharpened(shares: Tensor) -> Tensor:
-    """Shares nearer to 0 and 1, of the same shape.
+    """Shares nearer to 0 and 1, leaning to the voice; of the same shape.
 
     What is learnt is the mean of what may be. A band is rarely half voice, half breath, and sounds
-    hoarse if it is made so wherever the codes leave it open.
+    hoarse if it is made so wherever the codes leave it open. The numbers are those that did best of
+    six in resynthesis of validation recordings.
     """
-    voice, noise = shares**3, (1 - shares) ** 3
+    voice, noise = shares**2, (0.6 * (1 - shares)) ** 2
     return voice / (voice + noise)
 
 

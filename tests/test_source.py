@@ -242,9 +242,9 @@ def test_the_share_mixes_pulses_and_noise_at_one_power(share: float, is_voiced: 
 
 
 def test_sharpened_shares_keep_their_order_and_their_ends() -> None:
-    shares = torch.linspace(0, 1, 101)
-    found = sharpened(shares)
-    assert found[[0, 50, 100]].tolist() == [0, 0.5, 1]
+    found = sharpened(torch.linspace(0, 1, 101))
+    assert found[[0, 100]].tolist() == [0, 1]
     assert bool((found.diff() > 0).all())
-    assert float(found[30]) < 0.1
-    torch.testing.assert_close(found + found.flip(0), torch.ones(101))
+    assert float(found[15]) < 0.15
+    assert 0.7 < float(found[50]) < 0.8
+    assert float(found[85]) > 0.95
