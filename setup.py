@@ -22,6 +22,7 @@ def read_version() -> str:
 # Lower bounds: an early state of the tests passed with these releases; nothing is capped.
 INSTALL_REQUIRES = [
     "accelerate>=1.0",
+    "filelock>=3.12",
     "huggingface_hub>=0.25",
     "librosa>=0.10.1",
     "numpy>=1.24",
@@ -67,6 +68,7 @@ EXTRAS = {
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "compress": ["constriction>=0.4"],
+    "units": ["tokenizers>=0.20"],
     "train": ["pystoi>=0.4", "tensorboard>=2.14"],
     "dev": ["mypy>=1.14", "pre-commit>=3.5", "ruff>=0.9", "types-PyYAML>=6.0"],
 }
@@ -74,6 +76,7 @@ EXTRAS["test"] = [
     *EXTRAS["eval"],
     *EXTRAS["report"],
     *EXTRAS["train"],
+    *EXTRAS["units"],
     *EXTRAS["lhotse"],
     *EXTRAS["webdataset"],
     "hypothesis>=6.100",
