@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "config": {"errors"},
     "audio": {"errors"},
     "tokens": {"errors"},
+    "units": {"tokens", "errors"},
     "blocks": {"layers"},
     "quantizers": {"config", "errors"},
     "filters": {"errors"},
