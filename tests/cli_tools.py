@@ -46,7 +46,9 @@ class Command:
 
     def __call__(self, verb: str, *arguments: object, model: object = None) -> Outcome:
         self._capsys.readouterr()
-        with_model = ["--model", str(model or self.model)] if verb != "info" else []
+        with_model = (
+            ["--model", str(model or self.model)] if verb not in ("info", "convert") else []
+        )
         code = main([verb, *with_model, *map(str, arguments)])
         said = self._capsys.readouterr()
         return Outcome(code, said.out, said.err)

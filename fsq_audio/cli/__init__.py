@@ -1,4 +1,4 @@
-"""The command line: `fsq-audio tokenize | decode | reconstruct | evaluate | report | info`.
+"""The command line: `fsq-audio VERB`; the verbs are in `parser.py`.
 
 Parsing imports nothing heavy; the module of a verb, and torch with it, comes when it runs.
 """

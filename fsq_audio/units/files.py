@@ -1,12 +1,16 @@
-"""Files that appear whole or not at all, and names that stay inside their folder."""
+"""Files and folders that appear whole or not at all, and names that are safe in them."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import urllib.parse
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fsq_audio.errors import TokenError
 
 
 @contextmanager
@@ -21,9 +25,73 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = _beside(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Gives a new folder beside a folder, which takes its place if all goes well.
+
+    Args:
+        path: The folder; what is there goes then.
+
+    Yields:
+        The folder to write to.
+    """
+    path = Path(os.path.abspath(path))
+    temporary, old = _beside(path), _beside(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def relative_path(name: str) -> Path:
+    """An item's name as a path that stays inside the folder it is taken in.
+
+    Args:
+        name: With "/" between folders.
+
+    Raises:
+        TokenError: It leads out of the folder, or is no plain path.
+    """
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or str(path) != name:
+        raise TokenError(
+            f"the item {name!r} cannot be a file of its own: its name is no plain path"
+        )
+    return path
+
+
+def escape(name: str, characters: str) -> str:
+    """A name without certain characters: "%" and two hexadecimal digits stand for each.
+
+    Args:
+        name: Any text.
+        characters: ASCII, to be replaced, as "%" is.
+    """
+    return "".join(f"%{ord(c):02X}" if c == "%" or c in characters else c for c in name)
+
+
+def unescape(name: str) -> str:
+    """Undoes `escape`."""
+    return urllib.parse.unquote(name, errors="strict")
+
+
+def one_line(text: str) -> str:
+    """A text with single spaces, for formats of one line an item."""
+    return " ".join(text.split())
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{uuid.uuid4().hex}.tmp")

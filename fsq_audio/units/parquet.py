@@ -93,6 +93,25 @@ def read_shard(path: str | os.PathLike[str]) -> Iterator[UnitItem]:
             raise TokenError(f"damaged: {missing} of its rows are missing")
 
 
+def read_row_group(path: str | os.PathLike[str], index: int) -> Iterator[UnitItem]:
+    """Reads the items of one row group of a shard.
+
+    Args:
+        path: A parquet file.
+        index: Of the row group, from 0.
+
+    Yields:
+        Items, as `read_shard`.
+
+    Raises:
+        TokenError: As for `read_shard`.
+    """
+    with _naming(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        info = _info(file)
+        for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[index], use_threads=False):
+            yield from _items(batch, info)
+
+
 def read_info(path: str | os.PathLike[str]) -> StoreInfo:
     """The model that the items of a shard, or of all shards of a store, belong to.
 
