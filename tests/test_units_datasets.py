@@ -80,8 +80,8 @@ def test_a_stream_is_the_store(store: Path, items: list[UnitItem]) -> None:
     assert list(UnitStream(store, split="valid")) == []
 
 
-@settings(max_examples=40, deadline=None)
-@given(num_ranks=st.integers(1, 70), shuffle_buffer=st.sampled_from([0, 1, 7, 1000]))
+@settings(max_examples=8)
+@given(num_ranks=st.sampled_from([1, 2, 3, 5, 12]), shuffle_buffer=st.sampled_from([0, 1, 7, 1000]))
 def test_ranks_share_a_store(
     store: Path, items: list[UnitItem], num_ranks: int, shuffle_buffer: int
 ) -> None:
@@ -132,7 +132,7 @@ def test_persistent_workers_see_the_epoch_change(store: Path) -> None:
     assert seen[0] != seen[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=6)
 @given(context_length=st.integers(1, 400), num_ranks=st.integers(1, 3))
 def test_contexts_hold_all_ids_in_order(store: Path, context_length: int, num_ranks: int) -> None:
     for rank in range(num_ranks):
@@ -182,3 +182,8 @@ def test_a_store_that_is_not_whole_is_refused(store: Path, tmp_path: Path) -> No
     for view in (UnitDataset, UnitStream):
         with pytest.raises(TokenError, match="1 of 2 shards"):
             view(tmp_path)
+
+
+def test_more_ranks_than_items(store: Path) -> None:
+    sizes = [len(list(UnitStream(store, rank=rank, num_ranks=60))) for rank in range(60)]
+    assert Counter(sizes) == {1: 57, 0: 3}
