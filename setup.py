@@ -69,7 +69,6 @@ EXTRAS = {
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "compress": ["constriction>=0.4"],
-    "units": ["tokenizers>=0.20"],
     "train": ["pystoi>=0.4", "tensorboard>=2.14"],
     "dev": ["mypy>=1.14", "pre-commit>=3.5", "ruff>=0.9", "types-PyYAML>=6.0"],
 }
@@ -82,7 +81,6 @@ EXTRAS["test"] = [
     *EXTRAS["webdataset"],
     *EXTRAS["cluster"],
     *EXTRAS["espnet"],
-    *EXTRAS["units"],
     # Readers of the formats of units.
     "codec-bpe>=1.4",
     "datasets>=3.0",

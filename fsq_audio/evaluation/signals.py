@@ -97,7 +97,7 @@ def _spectral_distance(pair: Pair, *, in_bands: bool) -> float:
         raise Unmeasurable(f"shorter than {max(length for length, _ in SCALES)} samples")
     log_spectra = _log_bands if in_bands else _log_bins
     spectra = [voice.once(log_spectra, log_spectra) for voice in (pair.reference, pair.degraded)]
-    differences = [(a - b).abs().mean().item() for a, b in zip(*spectra, strict=True)]
+    differences: list[float] = [(a - b).abs().mean().item() for a, b in zip(*spectra, strict=True)]
     return sum(differences) / len(differences)
 
 
@@ -117,7 +117,8 @@ def _log_bands(samples: Samples) -> list[Tensor]:
 def _power(samples: Samples, length: int) -> Tensor:
     window = torch.hann_window(length)
     frames = torch.from_numpy(samples).unfold(-1, length, length // 4)
-    return torch.fft.rfft(frames * (window * (2 / window.sum()))).abs().square()
+    power: Tensor = torch.fft.rfft(frames * (window * (2 / window.sum()))).abs().square()
+    return power
 
 
 @functools.cache
