@@ -46,10 +46,12 @@ ARROWS: dict[str, set[str]] = {
         "tokens",
     },
     "__init__": {"tokenizer"},
+    "batches": {"errors"},
+    "encoding": {"tokenizer", "audio", "tokens"},
     "evaluation": {"tokenizer", "audio"},
     "training": {"tokenizer", "audio"},
     "report": {"__init__", "evaluation", "audio"},
-    "cli": {"__init__", "evaluation", "report", "tokenizer", "training", "units"},
+    "cli": {"__init__", "batches", "encoding", "evaluation", "report", "tokenizer", "training", "units"},
     "__main__": {"cli"},
     "recipes": {"__init__", "evaluation", "tokenizer", "training"},
     "egs": set(),  # they call commands only

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fsq_audio.batches import Prepared
 from fsq_audio.cli.outputs import Job
 from fsq_audio.cli.parser import AUDIO_FORMATS
 from fsq_audio.cli.recordings import AudioOutput, decode_recordings
-from fsq_audio.cli.runner import Prepared
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import IfExists, is_there
 from fsq_audio.cli.tally import Report

@@ -9,14 +9,15 @@ from dataclasses import replace
 from torch import Tensor
 
 from fsq_audio.audio import AudioInfo
+from fsq_audio.batches import Prepared
 from fsq_audio.cli.outputs import Job
 from fsq_audio.cli.parser import AUDIO_FORMATS
-from fsq_audio.cli.recordings import AudioOutput, Recording, decode_recordings
-from fsq_audio.cli.runner import Prepared
+from fsq_audio.cli.recordings import AudioOutput, decode_recordings
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import IfExists, TokenFiles, is_there
 from fsq_audio.cli.tally import Report
 from fsq_audio.cli.tokenize import Encoding
+from fsq_audio.encoding import Recording
 from fsq_audio.tokens import AudioTokens
 
 

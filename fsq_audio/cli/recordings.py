@@ -1,74 +1,19 @@
-"""Whole recordings through the model, many at once; and back into files."""
+"""Tokens of whole recordings to audio, many at once, and into files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fsq_audio.audio import AudioInfo, AudioWriter, Channels, resampled_length
+from fsq_audio.audio import AudioWriter, resampled_length
 from fsq_audio.errors import FSQAudioError
 from fsq_audio.tokenizer import AudioTokenizer
-from fsq_audio.tokens import OUTSIDE, AudioTokens, Source
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A recording in memory.
-
-    Attributes:
-        waveform: [C, S] at the model's rate.
-        source: what it was before.
-    """
-
-    waveform: Tensor
-    source: Source
-
-
-def source_of(info: AudioInfo, channels: Channels) -> Source:
-    """What tokens remember of a file."""
-    return Source(
-        sample_rate=info.sample_rate,
-        num_samples=info.num_samples,
-        num_channels=info.num_channels,
-        channels=channels,
-    )
-
-
-def encode_recordings(
-    model: AudioTokenizer, recordings: Sequence[Recording], *, num_groups: int | None
-) -> list[AudioTokens]:
-    """Tokenizes recordings in one batch: the codes of `encode_file`.
-
-    Args:
-        model: the tokenizer.
-        recordings: of any lengths and numbers of channels.
-        num_groups: groups to keep; None for all.
-
-    Returns:
-        Tokens of each, one item a channel.
-    """
-    rows = [row for recording in recordings for row in recording.waveform]
-    lengths = [len(row) for row in rows]
-    batch = model.encode(pad_sequence(rows, batch_first=True), lengths, num_groups=num_groups)
-    results, first = [], 0
-    for recording in recordings:
-        last = first + len(recording.waveform)
-        num_frames = int(batch.num_frames[first])
-        results.append(
-            replace(
-                batch,
-                codes=batch.codes[first:last, :, :num_frames].clone(),
-                lengths=batch.lengths[first:last].clone(),
-                source=recording.source,
-            )
-        )
-        first = last
-    return results
+from fsq_audio.tokens import OUTSIDE, AudioTokens
 
 
 def decode_recordings(

@@ -6,14 +6,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from fsq_audio.audio import AudioInfo, Channels, load, read_info
+from fsq_audio.batches import Prepared
 from fsq_audio.cli.lines import TokenLines, read_lines
 from fsq_audio.cli.outputs import Job
 from fsq_audio.cli.parser import TOKEN_FORMATS
-from fsq_audio.cli.recordings import Recording, encode_recordings, source_of
-from fsq_audio.cli.runner import Prepared
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import Making, NumpyFiles, Store, TokenFiles
 from fsq_audio.cli.tally import Report
+from fsq_audio.encoding import Recording, encode_recordings, source_of
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 
