@@ -145,7 +145,7 @@ def test_a_file_that_is_shorter_than_its_manifest_says_is_an_error(ramp: Recordi
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "names no recording"), ("{}", "line 1"), ("nonsense", "line 1"), ("[1]", "line 1")],
+    [("", "holds no recording"), ("{}", "line 1"), ("nonsense", "line 1"), ("[1]", "line 1")],
 )
 def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.jsonl").write_text(text)

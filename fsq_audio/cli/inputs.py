@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsq_audio.cli.parser import UsageError
+from fsq_audio.corpus.walk import Identity, identity, walk
 from fsq_audio.errors import AudioError
 
 
@@ -72,7 +73,7 @@ def find_inputs(
     """
     if not inputs and filelist is None:
         raise UsageError("name at least one input, or a --filelist")
-    walk = _Walk(extensions, convertible, None if leave_out is None else _identity(leave_out))
+    walk = _Walk(extensions, convertible, None if leave_out is None else identity(leave_out))
     files: list[Found] = []
     for name in inputs:
         files += _from_list(name, walk) if name == "-" else _from_name(name, walk)
@@ -139,7 +140,7 @@ def _under(root: Path, path: Path) -> Path:
 class _Walk:
     extensions: Collection[str]
     convertible: Collection[str]
-    leave_out: tuple[int, int] | None
+    leave_out: Identity | None
     passed_over: list[Path] = field(default_factory=list)
 
     def some_files(self, folder: Path) -> list[Found]:
@@ -149,21 +150,10 @@ class _Walk:
             raise AudioError(f"{folder}: the folder holds {_no_file_of(self.extensions)}")
         return files
 
-    def files(
-        self, folder: Path, *, base: Path, above: tuple[tuple[int, int], ...] = ()
-    ) -> Iterator[Found]:
-        """Walks in sorted order; links to folders are followed unless they lead back up."""
-        here = _identity(folder)
-        if here is None or here in above or (above and here == self.leave_out):
-            return
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError as error:
-            raise AudioError(f"{folder}: cannot be listed: {error.strerror}") from error
-        for path in (folder / name for name in names if not name.startswith(".")):
-            if os.path.isdir(path):
-                yield from self.files(path, base=base, above=(*above, here))
-            elif path.suffix.lower() in self.extensions:
+    def files(self, folder: Path, *, base: Path) -> Iterator[Found]:
+        """Walks in sorted order."""
+        for path in walk(folder, leave_out=self.leave_out):
+            if path.suffix.lower() in self.extensions:
                 yield Found(path, path.relative_to(base))
             elif path.suffix.lower() in self.convertible:
                 self.passed_over.append(path)
@@ -171,11 +161,3 @@ class _Walk:
 
 def _no_file_of(extensions: Collection[str]) -> str:
     return f"no file that ends in {', '.join(extensions)}"
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -1,0 +1,1 @@
+"""Recordings wherever they are kept, one after the other: start with `sources`."""
