@@ -47,11 +47,16 @@ ARROWS: dict[str, set[str]] = {
     },
     "__init__": {"tokenizer"},
     "batches": {"errors"},
+    "corpus": {"audio", "errors"},
     "encoding": {"tokenizer", "audio", "tokens"},
     "evaluation": {"tokenizer", "audio"},
-    "training": {"tokenizer", "audio"},
+    "training": {"tokenizer", "audio", "corpus"},
     "report": {"__init__", "evaluation", "audio"},
-    "cli": {"__init__", "batches", "encoding", "evaluation", "report", "tokenizer", "training", "units"},
+    "cli": {
+        "__init__", "batches", "corpus", "encoding", "evaluation", "extraction", "report",
+        "tokenizer", "training", "units",
+    },
+    "extraction": {"batches", "corpus", "encoding", "tokenizer", "units"},
     "__main__": {"cli"},
     "recipes": {"__init__", "evaluation", "tokenizer", "training"},
     "egs": set(),  # they call commands only

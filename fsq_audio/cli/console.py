@@ -83,6 +83,22 @@ class Console:
             self._bar.total = max(total, seconds)
             self._bar.update(seconds - self._bar.n)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody watches a terminal."""
+        return not self._quiet and sys.stderr.isatty()
+
+    def show(self, sentence: str) -> None:
+        """How far it is: one line that changes on a terminal, a line each time elsewhere."""
+        if not self.is_live:
+            self.remark(sentence)
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(file=sys.stderr, dynamic_ncols=True, bar_format="{desc}")
+        self._bar.set_description_str(one_line(sentence))
+
     def end_bar(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:

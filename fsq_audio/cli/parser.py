@@ -27,6 +27,13 @@ Without --model, --degraded or --baseline, or with --num-groups, the model in th
 evaluated. OUT gets summary.json, rows.csv and rows.parquet, rate_distortion.json and .png,
 versa.jsonl, audio/ and tokens/; the same command goes on where it stopped. OUT may be moved."""
 
+_EXTRACT = """\
+INPUT is a folder (LibriSpeech and LibriTTS trees give transcripts and speakers), a manifest (.jsonl
+with audio_filepath and, where known, duration, offset, id, text, speaker_id), a lhotse CutSet
+(.jsonl.gz), WebDataset shards ('corpus-*.tar'), or an audio file. Channels are mixed. OUT gets
+data/SPLIT-00000-of-N.parquet, one shard a task, and errors-SPLIT-*.jsonl. The same command goes on
+where it stopped, in the same bytes; another model, other inputs or settings are refused."""
+
 _REPORT = """\
 The page is one file that needs no network: originals and systems side by side with players,
 spectrograms, token streams and metrics, a summary that can be sorted, rate-distortion curves and
@@ -95,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(verb)
     _add_running(verb)
 
+    _add_extract(verbs)
     _add_evaluate(verbs)
     _add_report(verbs)
     _add_convert(verbs)
@@ -109,6 +117,81 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_talking(verb)
     return parser
+
+
+def _add_extract(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    summary = "turn a corpus into units for language models, on one machine or many"
+    verb = verbs.add_parser(
+        "extract", help=summary, description=f"{summary.capitalize()}.\n\n{_EXTRACT}",
+        epilog="exit codes: 0 all done, or given to Slurm; 1 stopped by an error; 2 wrong usage; "
+        "3 done,\nbut some recordings failed; 130 interrupted: run the same command again.",
+    )  # fmt: skip
+    verb.set_defaults(module="fsq_audio.cli.extract", parser=verb)
+    verb.add_argument("inputs", nargs="+", metavar="INPUT", help="a corpus; several are one")
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
+    verb.add_argument(
+        "--split", type=_split, default="train", help="first part of shards' names (default: train)"
+    )
+    verb.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only tell the plan (recordings, hours, tasks, expected bytes) or, in a folder that "
+        "was begun, how far it is",
+    )
+    _add_groups(verb)
+    _add_model(verb)
+    group = verb.add_argument_group("who works")
+    group.add_argument(
+        "--tasks",
+        type=_positive,
+        metavar="N",
+        help="tasks, and shards, of about equal duration (default: one for each 25 hours)",
+    )
+    group.add_argument(
+        "--executor",
+        choices=("local", "slurm", "ray"),
+        default="local",
+        help="local: this machine (default), with a process for each GPU under --device cuda; "
+        "slurm, ray: clusters that see INPUT and OUT under the same names (pip install "
+        "'fsq-audio[cluster]')",
+    )
+    group.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="W",
+        help="tasks at a time (default: locally 1, which uses all cores)",
+    )
+    group.add_argument(
+        "--only-tasks",
+        type=_range,
+        metavar="A-B",
+        help="do these, counted from 0, and leave the others to other machines",
+    )
+    group.add_argument(
+        "--executor-options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE|FILE",
+        help="options of datatrove's executor, such as partition=gpu, time=08:00:00 and "
+        "gpus_per_task=1, or a YAML file of them; may be repeated",
+    )
+    group.add_argument(
+        "-j",
+        "--num-workers",
+        type=_positive,
+        default=2,
+        metavar="N",
+        help="threads that read ahead of the model, in each process (default: 2)",
+    )
+    group.add_argument(
+        "--batch-seconds",
+        type=_seconds,
+        default=300.0,
+        metavar="S",
+        help="audio of one batch, three of which are in memory; a longer file is streamed. "
+        "The units do not depend on it (default: 300)",
+    )
+    _add_talking(verb)
 
 
 def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -471,6 +554,22 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
     return int(text)
+
+
+def _split(text: str) -> str:
+    if not re.fullmatch(r"\w+", text):
+        raise argparse.ArgumentTypeError(f"expected letters, digits and _, got {text!r}")
+    return text
+
+
+def _range(text: str) -> range:
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        raise argparse.ArgumentTypeError(f"expected a range such as 0-49, got {text!r}")
+    tasks = range(int(first), int(last or first) + 1)
+    if not tasks:
+        raise argparse.ArgumentTypeError(f"expected a range such as 0-49, got {text!r}")
+    return tasks
 
 
 def _names(text: str) -> list[str]:

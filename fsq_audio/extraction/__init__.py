@@ -1,0 +1,1 @@
+"""Units of whole corpora, in tasks that many machines share: start with `run`."""
