@@ -61,7 +61,8 @@ EXTRAS = {
     # C source (webrtcvad-wheels has it built); both metrics are computed only when asked for.
     "eval-more": ["distillmos>=0.9", "resemblyzer>=0.1.4", "webrtcvad-wheels>=2.0.14"],
     "report": ["jinja2>=3.1", "matplotlib>=3.8", "pillow>=9.1"],
-    "cluster": ["datatrove>=0.10"],
+    # loguru is how datatrove talks: its lines are silenced.
+    "cluster": ["datatrove>=0.10", "loguru>=0.7"],
     "lhotse": ["lhotse>=1.33"],
     "webdataset": ["webdataset>=1.0"],
     "espnet": ["kaldiio>=2.18"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from multiprocessing import get_context
@@ -24,7 +25,7 @@ def write_corpus(folder: Path, num_files: int = 12) -> Path:
     speech = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in SAMPLES])
     cuts = np.linspace(0, 1, num_files + 1) ** 1.5 * len(speech)
     transcripts: dict[Path, list[str]] = {}
-    for index, (first, last) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for index, (first, last) in enumerate(itertools.pairwise(cuts)):
         chapter = folder / "84" / str(121 + index // 5)
         name = f"84-{chapter.name}-{index:04d}"
         chapter.mkdir(parents=True, exist_ok=True)

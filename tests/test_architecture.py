@@ -56,7 +56,7 @@ ARROWS: dict[str, set[str]] = {
         "__init__", "batches", "corpus", "encoding", "evaluation", "extraction", "report",
         "tokenizer", "training", "units",
     },
-    "extraction": {"batches", "corpus", "encoding", "tokenizer", "units"},
+    "extraction": {"__init__", "batches", "corpus", "encoding", "tokenizer", "units"},
     "__main__": {"cli"},
     "recipes": {"__init__", "evaluation", "tokenizer", "training"},
     "egs": set(),  # they call commands only
