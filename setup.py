@@ -63,6 +63,7 @@ EXTRAS = {
     "report": ["jinja2>=3.1", "matplotlib>=3.8", "pillow>=9.1"],
     # loguru is how datatrove talks: its lines are silenced.
     "cluster": ["datatrove>=0.10", "loguru>=0.7"],
+    "ray": ["datatrove>=0.10", "loguru>=0.7", "ray>=2.9"],
     "lhotse": ["lhotse>=1.33"],
     "webdataset": ["webdataset>=1.0"],
     "espnet": ["kaldiio>=2.18"],

@@ -189,7 +189,7 @@ def test_ray_gives_the_same_bytes(
     command: Command, corpus: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     pytest.importorskip("datatrove")
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'datatrove[ray]'")
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fsq-audio[ray]'")
     out = tmp_path / "out"
     options = ("--executor", "ray", "--executor-options", "mem_per_cpu_gb=1")
     try:

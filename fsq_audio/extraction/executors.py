@@ -150,6 +150,6 @@ def _start_ray(address: str | None) -> None:
     try:
         import ray
     except ImportError:
-        raise ConfigError("--executor ray needs Ray: pip install 'datatrove[ray]'") from None
+        raise ConfigError("--executor ray needs Ray: pip install 'fsq-audio[ray]'") from None
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
