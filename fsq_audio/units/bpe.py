@@ -46,7 +46,7 @@ class UnitBPE:
         """
         added = tokenizer.get_added_tokens_decoder()
         self.tokenizer = tokenizer
-        self._texts = {
+        self._texts: dict[int, str] = {
             index: text for text, index in tokenizer.get_vocab().items() if index not in added
         }
         alphabet = sorted(ord(text) for text in self._texts.values() if len(text) == 1)
@@ -134,7 +134,8 @@ class UnitBPE:
     @property
     def size(self) -> int:
         """Tokens in all, specials included."""
-        return self.tokenizer.get_vocab_size()
+        size: int = self.tokenizer.get_vocab_size()
+        return size
 
     def encode(self, units: ArrayLike) -> Integers:
         """Ids [N] of units [L] in [0, V).
@@ -168,7 +169,7 @@ class UnitBPE:
         return found
 
     def _text(self, index: int, skip_specials: bool) -> str:
-        text = self._texts.get(index)
+        text: str | None = self._texts.get(index)
         if text is not None:
             return text
         special = self.tokenizer.id_to_token(index) if index >= 0 else None

@@ -26,4 +26,5 @@ def import_tokenizers(purpose: str) -> ModuleType:
         raise ConfigError(
             f"{purpose} needs the package tokenizers: pip install 'fsq-audio[units]'"
         ) from None
-    return tokenizers
+    module: ModuleType = tokenizers
+    return module
