@@ -66,7 +66,8 @@ def test_gradients_reach_every_weight(any_tiny: AudioTokenizer) -> None:
     result = any_tiny(waveform)
     loss = result.waveform.square().mean()
     if result.octaves is not None:
-        loss = loss + result.octaves.mean()
+        assert result.voicing is not None
+        loss = loss + result.octaves.mean() + result.voicing.mean()
     loss.backward()
     without = [n for n, p in any_tiny.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []

@@ -280,7 +280,7 @@ def test_a_users_mistake_is_one_sentence(manifest: Path, tmp_path: Path) -> None
     assert "max_step" in result.stderr
     result = run(command(tmp_path / "none.jsonl", tmp_path))
     assert result.returncode == 1
-    assert "cannot read the manifest" in result.stderr
+    assert "no file or folder at" in result.stderr
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
