@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from codec_bpe import chars_to_codes, codes_to_chars
-from codec_bpe.core.trainer import Trainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from fsq_audio.errors import ConfigError, TokenError
 from fsq_audio.units import BOS, EOS, PAD, Pattern, UnitBPE, UnitText, UnitVocabulary
 from fsq_audio.units.bpe import BASE, BASE_OF_MANY, MOST_UNITS, character_base
+
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 
 def speechlike(num_frames: int, *, num_groups: int = 4, size: int = 50, seed: int = 0):
@@ -35,6 +35,12 @@ UNITS = FLATTEN.apply(CODES)
 @pytest.fixture(scope="module")
 def bpe() -> UnitBPE:
     return UnitBPE.train([UNITS], num_units=200, vocabulary_size=280, specials=[BOS, EOS])
+
+
+@pytest.fixture(scope="module")
+def codec_bpe() -> ModuleType:
+    pytest.importorskip("codec_bpe.core.trainer", reason="codec-bpe is not installed")
+    return sys.modules["codec_bpe"]
 
 
 # Byte pair encoding
@@ -61,7 +67,7 @@ def test_bpe_makes_it_shorter(bpe: UnitBPE) -> None:
         assert bpe.encode([unit]).tolist() == vocabulary.to_ids([unit]).tolist()
 
 
-def test_bpe_is_saved(bpe: UnitBPE, tmp_path: Path) -> None:
+def test_bpe_is_saved(bpe: UnitBPE, codec_bpe: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     bpe.save(path)
     ids = bpe.encode(UNITS)
@@ -69,28 +75,30 @@ def test_bpe_is_saved(bpe: UnitBPE, tmp_path: Path) -> None:
     assert (loaded.base, loaded.num_units, loaded.size) == (BASE, 200, 280)
     np.testing.assert_array_equal(loaded.encode(UNITS), ids)
     np.testing.assert_array_equal(loaded.decode(ids), UNITS)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), bos_token=BOS, eos_token=EOS)
-    text = codes_to_chars(CODES, 50)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(path), bos_token=BOS, eos_token=EOS
+    )
+    text = codec_bpe.codes_to_chars(CODES, 50)
     assert tokenizer(text)["input_ids"] == ids.tolist()
     assert tokenizer.decode(ids.tolist()) == text
 
 
-def test_codec_bpe_reads_ours(bpe: UnitBPE) -> None:
+def test_codec_bpe_reads_ours(bpe: UnitBPE, codec_bpe: ModuleType) -> None:
     text = bpe.tokenizer.decode(bpe.encode(UNITS).tolist())
-    back = chars_to_codes(text, num_codebooks=4, codebook_size=50)
+    back = codec_bpe.chars_to_codes(text, num_codebooks=4, codebook_size=50)
     np.testing.assert_array_equal(np.array(back), CODES)
 
 
-def test_we_read_codec_bpe(tmp_path: Path) -> None:
+def test_we_read_codec_bpe(codec_bpe: ModuleType, tmp_path: Path) -> None:
     np.save(tmp_path / "a_c0.npy", CODES)
-    trainer = Trainer(
+    trainer = codec_bpe.core.trainer.Trainer(
         4, 50, codec_framerate=25.0, chunk_size_secs=4, vocab_size=300, pad_token="<pad>"
     )
     trainer.train(str(tmp_path)).save_pretrained(tmp_path / "theirs")
     bpe = UnitBPE.load(tmp_path / "theirs" / "tokenizer.json")
-    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path / "theirs")
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path / "theirs")
     ids = bpe.encode(UNITS)
-    assert ids.tolist() == theirs(codes_to_chars(CODES, 50))["input_ids"]
+    assert ids.tolist() == theirs(codec_bpe.codes_to_chars(CODES, 50))["input_ids"]
     assert len(ids) < len(UNITS) / 2
     np.testing.assert_array_equal(bpe.decode(ids), UNITS)
 
@@ -132,7 +140,7 @@ def test_bpe_refuses(bpe: UnitBPE, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         UnitBPE.load(path)
     for vocabulary in ({"a": 0, "c": 1}, {"a": 0, "bb": 1}, {}):
-        Tokenizer(models.BPE(vocab=vocabulary, merges=[])).save(str(path))
+        tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[])).save(str(path))
         with pytest.raises(ConfigError, match="not a byte pair encoding of units"):
             UnitBPE.load(path)
 
@@ -234,8 +242,8 @@ def test_a_tokenizer_agrees_with_the_vocabulary(
     text.build_tokenizer(vocabulary).save(str(tmp_path / "tokenizer.json"))
     written = BOS + text.write(UNITS) + EOS
     expected = vocabulary.to_ids(UNITS, before=[BOS], after=[EOS]).tolist()
-    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    fast = PreTrainedTokenizerFast(
+    plain = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    fast = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(tmp_path / "tokenizer.json"),
         bos_token=BOS, eos_token=EOS, pad_token=PAD, clean_up_tokenization_spaces=False,
     )  # fmt: skip
@@ -258,14 +266,16 @@ def test_a_tokenizer_of_many_units() -> None:
 @pytest.mark.parametrize("specials_first", [True, False])
 def test_a_text_tokenizer_is_extended(specials_first: bool, tmp_path: Path) -> None:
     words = ["[UNK]", "hello", "world", "<", "|", "audio_0_7"]
-    base = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    base.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=base)
+    base = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    base.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=base)
     text = UnitText(4, 50)
     vocabulary = UnitVocabulary(4, 50, specials_first=specials_first, first_id=len(fast))
     text.extend_tokenizer(fast.backend_tokenizer, vocabulary)
     fast.save_pretrained(tmp_path)
-    fast = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    fast = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
     ids = fast("hello world " + BOS + text.write(UNITS[:9]) + EOS)["input_ids"]
     assert ids[:2] == [1, 2]
     assert ids[2:] == vocabulary.to_ids(UNITS[:9], before=[BOS], after=[EOS]).tolist()
@@ -275,7 +285,7 @@ def test_a_text_tokenizer_is_extended(specials_first: bool, tmp_path: Path) -> N
     again = UnitVocabulary(4, 50, first_id=len(fast))
     with pytest.raises(ConfigError, match="already"):
         text.extend_tokenizer(fast.backend_tokenizer, again)
-    holey = Tokenizer(models.WordLevel({"a": 0, "b": 5}, unk_token="a"))
+    holey = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 5}, unk_token="a"))
     with pytest.raises(ConfigError, match="gaps"):
         text.extend_tokenizer(holey, UnitVocabulary(4, 50, first_id=2))
 
