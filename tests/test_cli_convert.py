@@ -10,7 +10,7 @@ import pytest
 from cli_tools import Command, listing, save_tiny
 from conftest import SAMPLES
 from test_units_formats import make_store
-from unit_tools import make_info, make_items
+from unit_tools import make_info, make_items, skip_without
 
 from fsq_audio.cli.parser import UNIT_FORMATS
 from fsq_audio.tokenizer import AudioTokenizer
@@ -34,6 +34,7 @@ def store(tmp_path: Path) -> Path:
 def test_speech_goes_through_every_format_to_audio(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, command: Command
 ) -> None:
+    skip_without(*UNIT_FORMATS)
     assert len(SAMPLES) == 2
     tokens, units = tmp_path / "tokens", tmp_path / "units"
     assert command("tokenize", *SAMPLES, "-o", tokens).code == 0

@@ -73,6 +73,7 @@ def test_what_the_patterns_give() -> None:
 
 
 def test_delay_is_that_of_musicgen() -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     import torch
     from transformers import MusicgenForCausalLM
     from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from test_tokens import make_format
-from unit_tools import HOP, NAMES, RATE, make_info, make_item, make_items
+from unit_tools import HOP, NAMES, RATE, make_info, make_item, make_items, skip_without
 
 from fsq_audio.cli.parser import READABLE_UNIT_FORMATS, UNIT_FORMATS, UNIT_PATTERNS
 from fsq_audio.errors import ConfigError, FSQAudioError, TokenError
@@ -31,6 +31,12 @@ from fsq_audio.units.vocabulary import EOS, UnitVocabulary
 
 # One that fits uint16 whatever the format, and one that no 16 bits hold: 140,000 units.
 INFOS = {"small": make_info(), "large": make_info(codebook_size=70000)}
+
+
+@pytest.fixture(autouse=True)
+def _library(request: pytest.FixtureRequest) -> None:
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    skip_without(*parameters.values())
 
 
 @pytest.fixture(params=INFOS)
@@ -510,6 +516,7 @@ def test_a_tab_in_a_path_is_refused_by_fairseq(tmp_path: Path) -> None:
 
 
 def test_two_items_of_one_name_are_refused(tmp_path: Path) -> None:
+    skip_without("webdataset")
     items = [make_item(make_info(), "a", 2), make_item(make_info(), "a", 3)]
     assert "two items are called 'a'" in refused(tmp_path, "webdataset", items)
 

@@ -61,6 +61,7 @@ def test_every_pattern(name: str, tokens: AudioTokens, check: Callable) -> None:
 
 
 def test_bpe_and_text_and_ids(tokens: AudioTokens, check: Callable) -> None:
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     codes = tokens.codes[0].numpy()
     pattern = pattern_of("flatten", tokens)
     units = pattern.apply(codes)

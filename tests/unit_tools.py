@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fsq_audio.units.item import StoreInfo, UnitItem
 
 HOP, RATE = 320, 16000
+# What formats are written with, where that is another project's library.
+LIBRARIES = {
+    "espnet": "kaldiio",
+    "megatron": "datatrove",
+    "shar": "lhotse",
+    "text": "tokenizers",
+    "webdataset": "webdataset",
+}
 NAMES = ("plain", "v1.2.final", "sub/dir.d/Grüße-日本語", "with space", "two..dots.", "-dash")
+
+
+def skip_without(*formats: object) -> None:
+    """Skips a test of formats whose library is not installed."""
+    for name in LIBRARIES.keys() & {each for each in formats if isinstance(each, str)}:
+        library = LIBRARIES[name]
+        pytest.importorskip(library, reason=f"{library} is not installed: {name} needs it")
 
 
 def make_info(**changes: Any) -> StoreInfo:
