@@ -1,5 +1,8 @@
 """PyTorch datasets over a store of units: by index, as a stream, and packed for language models.
 
+    stream = UnitStream("units", split="train", shuffle_buffer=10_000)
+    contexts = PackedUnits(stream, to_ids, context_length=2048, eos_id=eos_id)
+
 A stream goes through the row groups of the store in an order that is a function of (seed, epoch);
 that order is cut into equal stretches, one for each worker of each rank. So every item comes once
 an epoch, in whatever number of processes; the numbers of items that two of them get differ by one
