@@ -138,3 +138,18 @@ def test_a_store_of_several_splits(command: Command, store: Path, tmp_path: Path
         options = [word for split in splits for word in ("--split", split)]
         assert command("convert", store, "-o", out, "--to", "jsonl", *options).code == 0
         assert set(listing(out)) == {"fsq_audio.json", *files}
+
+
+def test_what_extract_wrote_is_converted(command: Command, tmp_path: Path) -> None:
+    units, out = tmp_path / "units", tmp_path / "out"
+    assert command("extract", SAMPLES[0].parent, "-o", units).code == 0
+    done = command("convert", units, "-o", out, "--to", "jsonl", "--json")
+    assert (done.code, done.rows[0]["num_items"]) == (0, 2)
+    items = {item.id: item for shard in find_shards(units) for item in read_shard(shard)}
+    (split,) = get_format("jsonl").open_source(out).splits
+    with open(out / f"{split}.jsonl", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    assert {row["key"] for row in rows} == set(items)
+    for row in rows:
+        assert row["code"] == items[row["key"]].codes.tolist()
+        assert row["audio_path"] == items[row["key"]].audio_path
