@@ -1,4 +1,7 @@
-"""A folder with a model: `config.json` and `model.safetensors`, written and read strictly."""
+"""A folder with a model: `config.json` and `model.safetensors`, written and read strictly.
+
+`preprocessor_config.json` beside them is for transformers, whose feature extractor it describes.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,26 @@ from fsq_audio.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+FEATURES_FILE = "preprocessor_config.json"
 PACKAGED = Path(__file__).parent / "pretrained"
 
 
-def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
+def find_folder(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
     """The folder that a source names.
 
     Args:
         source: "default" (the packaged model), a folder, or a repository id of the hub.
         revision: of the hub repository.
+        token: for the hub, see `huggingface_hub.snapshot_download`, as all below.
+        cache_dir: where it keeps what it downloads.
+        local_files_only: take what is there, and ask nobody.
 
     Returns:
         A local folder that holds both files.
@@ -50,7 +64,14 @@ def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
 
     try:
         files = [CONFIG_FILE, WEIGHTS_FILE]
-        return Path(snapshot_download(str(source), revision=revision, allow_patterns=files))
+        found = snapshot_download(
+            str(source),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            allow_patterns=files,
+        )
     except HFValidationError:
         raise CheckpointError(
             f"no model at {str(source)!r}: it is neither a folder nor a hub id like owner/name"
@@ -60,6 +81,10 @@ def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
         raise CheckpointError(
             f"no folder {str(source)!r}, and the hub gave no such model: {reason}"
         ) from error
+    for name in files:
+        if not (Path(found) / name).is_file():
+            raise CheckpointError(f"{source} of the hub holds no {name}: it is no saved tokenizer")
+    return Path(found)
 
 
 def read_config(folder: Path) -> TokenizerConfig:
@@ -111,7 +136,7 @@ def save(
     *,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes both files, each first under a temporary name.
+    """Writes all files, each first under a temporary name.
 
     Args:
         folder: made if it is not there.
@@ -125,13 +150,23 @@ def save(
     """
     tensors = {name: _stored(tensor.detach().cpu(), dtype) for name, tensor in weights.items()}
     values = {"model_type": "fsq_audio", **to_mapping(config)}
+    features = {
+        "feature_extractor_type": "DacFeatureExtractor",
+        "feature_size": 1,
+        "hop_length": config.hop_length,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": True,
+        "sampling_rate": config.sample_rate,
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # As bytes: safetensors' own writer makes files that only their owner can read.
         data = serialize(tensors, metadata={"format": "pt"})
         (folder / f"{WEIGHTS_FILE}.tmp").write_bytes(data)
-        (folder / f"{CONFIG_FILE}.tmp").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
+        for name, content in ((FEATURES_FILE, features), (CONFIG_FILE, values)):
+            (folder / f"{name}.tmp").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        for name in (WEIGHTS_FILE, FEATURES_FILE, CONFIG_FILE):
             os.replace(folder / f"{name}.tmp", folder / name)
     except OSError as error:
         raise CheckpointError(f"cannot save to {folder}: {error}") from error

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from fsq_audio import audio, checkpoint
+from fsq_audio import audio, card, checkpoint
 from fsq_audio.blocks import cut_windows, run_blocks
 from fsq_audio.config import TokenizerConfig
 from fsq_audio.decoder import Decoder
@@ -76,25 +76,68 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path = "default", *, revision: str | None = None
+        cls,
+        source: str | Path = "default",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> AudioTokenizer:
         """A trained tokenizer, in evaluation mode.
 
         Args:
             source: "default" for the one inside the package, a folder, or a hub id.
             revision: branch, tag or commit of a hub repository.
+            token: for a private hub repository; None takes that of the login.
+            cache_dir: where the hub's library keeps what it downloads.
+            local_files_only: take what was downloaded before, without asking the hub.
 
         Raises:
             CheckpointError: there is no such model, or its weights do not fit its configuration.
             ConfigError: its configuration is wrong.
         """
-        folder = checkpoint.find_folder(source, revision=revision)
+        folder = checkpoint.find_folder(
+            source,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         model = cls(checkpoint.read_config(folder))
         checkpoint.load_weights(model, folder)
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        card.remove_generated(save_directory)
         checkpoint.save(save_directory, self.config, self.state_dict())
+
+    def push_to_hub(
+        self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> str:
+        """Uploads the folder that `save_pretrained` makes.
+
+        Args:
+            repo_id: `owner/name`; it is made if it is not there.
+            model_card_kwargs: see `generate_model_card`.
+            options: of `huggingface_hub`'s `push_to_hub`: private, token, branch, ...
+
+        Returns:
+            The address of the commit.
+        """
+        facts = {"repo_id": repo_id, **(model_card_kwargs or {})}
+        address: str = super().push_to_hub(repo_id, model_card_kwargs=facts, **options)
+        return address
+
+    def generate_model_card(self, *, license: str | None = None, **facts: Any) -> ModelCard:
+        """The card that `save_pretrained` writes where there is no README.md of another hand.
+
+        Args:
+            license: its identifier on the hub, such as "cc-by-4.0".
+            facts: `repo_id`, for the example in it, and `notes`, on data, figures and limits, in
+                Markdown.
+        """
+        return card.make_card(self, license=license, **facts)
 
     # What it is
 
