@@ -1,0 +1,385 @@
+"""The tokenizer behind the interface of transformers; importing this module imports transformers.
+
+`register()` makes folders and hub repositories of `AudioTokenizer.save_pretrained` known to
+AutoConfig, AutoModel, AutoModelForAudioTokenization and AutoFeatureExtractor. Codes and samples are
+those of `fsq_audio.tokenizer`: the same module computes them, from the same files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fsq_audio.config import TokenizerConfig, from_mapping, to_mapping
+from fsq_audio.errors import CheckpointError, ConfigError
+from fsq_audio.quantizers import DROPPED, Quantizer, build_quantizer
+from fsq_audio.tokenizer import AudioTokenizer
+from fsq_audio.tokens import AudioTokens
+
+try:
+    import transformers
+    from transformers import (
+        AutoConfig,
+        AutoFeatureExtractor,
+        AutoModel,
+        DacFeatureExtractor,
+        PreTrainedConfig,
+    )
+    from transformers.modeling_utils import PreTrainedAudioTokenizerBase
+    from transformers.utils import ModelOutput
+except ImportError as error:
+    raise ImportError(
+        "fsq_audio.hf needs transformers 5 or newer: pip install 'fsq-audio[transformers]'"
+    ) from error
+
+_KEYS = tuple(field.name for field in dataclasses.fields(TokenizerConfig))
+# What the Auto classes pass on to every model, and has no meaning here.
+_OF_AUTO = {"_from_auto", "adapter_kwargs", "trust_remote_code"}
+
+
+class FSQAudioConfig(PreTrainedConfig):  # type: ignore[misc]
+    """The configuration of a tokenizer under the names of transformers.
+
+    Attributes:
+        tokenizer_config: the core's; its fields are the keyword arguments, in JSON types.
+    """
+
+    model_type = "fsq_audio"
+
+    def __init__(self, **values: Any) -> None:
+        """Checks the core's fields strictly; what transformers adds is left to it.
+
+        Raises:
+            ConfigError: values are wrong; all faults in one message.
+        """
+        own = {key: values.pop(key) for key in _KEYS if key in values}
+        self.tokenizer_config = from_mapping(TokenizerConfig, own)
+        super().__init__(**values)
+
+    @classmethod
+    def from_tokenizer_config(cls, config: TokenizerConfig) -> FSQAudioConfig:
+        """The same architecture."""
+        return cls(**to_mapping(config))
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second."""
+        return self.tokenizer_config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return self.tokenizer_config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sampling_rate / self.hop_length
+
+    @property
+    def num_codebooks(self) -> int:
+        """Groups G."""
+        return self._quantizer.num_groups
+
+    @property
+    def codebook_size(self) -> int:
+        """Codes K of a group; any number, not only powers of two."""
+        return self._quantizer.codebook_size
+
+    @property
+    def quantization_levels(self) -> list[int] | None:
+        """Levels of a group's dimensions as configured; None of a quantizer that has none."""
+        return cast("list[int] | None", self._quantizer.describe().get("levels"))
+
+    @cached_property
+    def _quantizer(self) -> Quantizer:
+        options = dict(self.tokenizer_config.quantizer)
+        with torch.random.fork_rng(devices=[]):  # learnt codebooks are drawn
+            return cast(Quantizer, build_quantizer(options.pop("name"), options))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds: exactly what the core writes and reads."""
+        return {"model_type": self.model_type, **to_mapping(self.tokenizer_config)}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Same as `to_dict`: the core's file names every value."""
+        return self.to_dict()
+
+
+@dataclasses.dataclass
+class FSQAudioEncoderOutput(ModelOutput):  # type: ignore[misc]
+    """What `encode` gives.
+
+    Attributes:
+        audio_codes: [B, G, T] int64 in [0, K); -1 beyond an item's own frames.
+        audio_codes_mask: [B, T] bool, True in an item's own frames.
+    """
+
+    audio_codes: Tensor | None = None
+    audio_codes_mask: Tensor | None = None
+
+
+@dataclasses.dataclass
+class FSQAudioDecoderOutput(ModelOutput):  # type: ignore[misc]
+    """What `decode` gives.
+
+    Attributes:
+        audio_values: [B, 1, S]; zeros beyond an item's own samples.
+    """
+
+    audio_values: Tensor | None = None
+
+
+@dataclasses.dataclass
+class FSQAudioOutput(ModelOutput):  # type: ignore[misc]
+    """What `forward` gives: the fields of both."""
+
+    audio_codes: Tensor | None = None
+    audio_codes_mask: Tensor | None = None
+    audio_values: Tensor | None = None
+
+
+class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
+    """An `AudioTokenizer` that transformers can drive; without gradients, as `encode` is.
+
+    Attributes:
+        tokenizer: the `AudioTokenizer`.
+    """
+
+    config_class = FSQAudioConfig
+    main_input_name = "input_values"
+    input_modalities = "audio"
+
+    def __init__(self, config: FSQAudioConfig, tokenizer: AudioTokenizer | None = None) -> None:
+        """Wraps a tokenizer, or makes one with random weights."""
+        super().__init__(config)
+        if tokenizer is None:
+            tokenizer = AudioTokenizer.from_config(config.tokenizer_config)
+        self.tokenizer = tokenizer
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: the tokenizer's layers have drawn their weights."""
+
+    # Building, loading, saving
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: AudioTokenizer) -> FSQAudioModel:
+        """Wraps a tokenizer; both share its weights."""
+        return cls(FSQAudioConfig.from_tokenizer_config(tokenizer.config), tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "default",
+        *,
+        config: FSQAudioConfig | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        **options: Any,
+    ) -> FSQAudioModel:
+        """A trained model, in evaluation mode, loaded strictly by the core.
+
+        Args:
+            source: "default" for the one inside the package, a folder, or a hub id.
+            config: must be that of the source.
+            revision: see `AudioTokenizer.from_pretrained`, as are the next three.
+            token: for the hub.
+            cache_dir: of the hub.
+            local_files_only: of the hub.
+            dtype: None, "auto" or float32, in which tokens are exact; for another, or another
+                device, call `.to(...)` afterwards.
+            options: those that Auto classes add; any other is refused.
+
+        Raises:
+            CheckpointError: there is no such model, or its weights do not fit its configuration.
+            ConfigError: its configuration is wrong, or an option is unknown.
+        """
+        unknown = {key for key, value in options.items() if value is not None} - _OF_AUTO
+        if unknown:
+            raise ConfigError(f"from_pretrained does not take {', '.join(sorted(unknown))}")
+        if dtype not in (None, "auto", "float32", torch.float32):
+            raise ConfigError(f"models load in float32, not {dtype}: call .to(...) afterwards")
+        tokenizer = AudioTokenizer.from_pretrained(
+            source,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        if config is not None and config.tokenizer_config != tokenizer.config:
+            raise CheckpointError(f"{source} has another configuration than the one given")
+        model = cls.from_tokenizer(tokenizer)
+        model.eval()
+        return model
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        is_main_process: bool = True,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        model_card_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes the folder of `AudioTokenizer.save_pretrained`, which both interfaces load."""
+        if is_main_process:
+            self.tokenizer.save_pretrained(  # type: ignore[operator]
+                save_directory,
+                push_to_hub=push_to_hub,
+                repo_id=repo_id,
+                model_card_kwargs=model_card_kwargs,
+            )
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Uploads that folder; see `AudioTokenizer.push_to_hub`."""
+        return self.tokenizer.push_to_hub(repo_id, **options)
+
+    # Waveform -> codes -> waveform
+
+    def get_encoded_length(self, input_length: Tensor) -> Tensor:
+        """Frames of so many samples: ceil(input_length / hop_length), [...] int64."""
+        return -(-input_length // self.tokenizer.hop_length)
+
+    def get_audio_codes_mask(self, padding_mask: Tensor, padding_side: str = "right") -> Tensor:
+        """The frames that are an item's own.
+
+        Args:
+            padding_mask: [B, S] or [B, 1, S], 1 where a sample is real.
+            padding_side: on which side of the result the others stand, "right" or "left".
+
+        Returns:
+            [B, T] bool.
+        """
+        if padding_side not in ("right", "left"):
+            raise ConfigError(f"padding_side must be 'right' or 'left', got {padding_side!r}")
+        lengths = self.get_encoded_length(_flat_mask(padding_mask).sum(-1))
+        mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
+        return mask if padding_side == "right" else mask.flip(-1)
+
+    def encode(
+        self,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+        num_quantizers: int | None = None,
+    ) -> FSQAudioEncoderOutput:
+        """Codes of a batch, as `AudioTokenizer.encode` gives them.
+
+        Args:
+            input_values: [B, 1, S] in [-1, 1] at `config.sampling_rate`.
+            padding_mask: [B, S] or [B, 1, S], 1 where a sample is real, all of them before the
+                first 0; None if all are real.
+            num_quantizers: keep only the first groups.
+
+        Raises:
+            AudioError: no samples, NaN or infinity.
+            ConfigError: another shape, padding on the left, an empty item, or too many groups.
+        """
+        if input_values.dim() != 3 or input_values.shape[1] != 1:
+            raise ConfigError(f"input_values must be [B, 1, S], got {list(input_values.shape)}")
+        waveform = input_values[:, 0]
+        lengths = None
+        if padding_mask is not None:
+            mask = _flat_mask(padding_mask)
+            if mask.shape != waveform.shape:
+                raise ConfigError(
+                    f"padding_mask {list(padding_mask.shape)} does not fit input_values "
+                    f"{list(input_values.shape)}"
+                )
+            lengths = _lengths(mask)
+        tokens = self.tokenizer.encode(waveform.cpu(), lengths, num_groups=num_quantizers)
+        frames = torch.arange(tokens.codes.shape[-1])
+        own = frames < tokens.num_frames[:, None]
+        device = input_values.device
+        return FSQAudioEncoderOutput(
+            audio_codes=tokens.codes.to(device), audio_codes_mask=own.to(device)
+        )
+
+    def decode(
+        self, audio_codes: Tensor, padding_mask: Tensor | None = None
+    ) -> FSQAudioDecoderOutput:
+        """Audio of a batch, as `AudioTokenizer.decode` gives it.
+
+        Args:
+            audio_codes: [B, g, T] in [0, K), g from 1 to G; -1 beyond an item's own frames.
+            padding_mask: [B, S] or [B, 1, S], of the samples that were encoded: codes beyond it
+                are ignored, and S samples come back. None gives every item all samples of the
+                frames that it has.
+
+        Raises:
+            TokenError: codes out of range, or none, or too few for the mask.
+            ConfigError: padding on the left, or an empty item.
+        """
+        codes = audio_codes.cpu().long()
+        if padding_mask is None:
+            own = (codes != DROPPED).any(1)
+            lengths = _lengths(own) * self.tokenizer.hop_length
+            num_samples = int(lengths.max())
+        else:
+            mask = _flat_mask(padding_mask.cpu())
+            lengths, num_samples = _lengths(mask), mask.shape[-1]
+            num_frames = self.get_encoded_length(lengths)
+            own = torch.arange(codes.shape[-1]) < num_frames[:, None]
+            codes = codes.masked_fill(~own[:, None], DROPPED)[..., : int(num_frames.max())]
+        tokens = AudioTokens(codes=codes, lengths=lengths, format=self.tokenizer.format)
+        waveform = self.tokenizer.decode(tokens)
+        values = nn.functional.pad(waveform, (0, num_samples - waveform.shape[-1]))
+        return FSQAudioDecoderOutput(audio_values=values[:, None].to(audio_codes.device))
+
+    def forward(
+        self,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+        num_quantizers: int | None = None,
+        audio_codes: Tensor | None = None,
+    ) -> FSQAudioOutput:
+        """Encodes, unless there are codes, and decodes."""
+        if padding_mask is None:
+            padding_mask = torch.ones_like(input_values, dtype=torch.bool)
+        mask = self.get_audio_codes_mask(padding_mask)
+        if audio_codes is None:
+            audio_codes = self.encode(input_values, padding_mask, num_quantizers).audio_codes
+        assert audio_codes is not None
+        return FSQAudioOutput(
+            audio_codes=audio_codes,
+            audio_codes_mask=mask,
+            audio_values=self.decode(audio_codes, padding_mask).audio_values,
+        )
+
+
+def _flat_mask(padding_mask: Tensor) -> Tensor:
+    """[B, S] bool of a mask [B, S] or [B, 1, S]."""
+    mask = padding_mask[:, 0] if padding_mask.dim() == 3 else padding_mask
+    if mask.dim() != 2:
+        raise ConfigError(f"padding_mask must be [B, S], got {list(padding_mask.shape)}")
+    return mask.bool()
+
+
+def _lengths(mask: Tensor) -> Tensor:
+    """[B] int64: how many are real, which must stand before all others."""
+    lengths = mask.sum(-1)
+    expected = torch.arange(mask.shape[-1], device=mask.device) < lengths[:, None]
+    if not torch.equal(mask, expected):
+        raise ConfigError("items must be padded on the right: a real value follows padding")
+    if bool((lengths == 0).any()):
+        raise ConfigError(f"item {int((lengths == 0).nonzero()[0])} is all padding")
+    return lengths.cpu()
+
+
+def register() -> None:
+    """Makes the classes known to the Auto classes; again does nothing more."""
+    AutoConfig.register(FSQAudioConfig.model_type, FSQAudioConfig, exist_ok=True)
+    AutoModel.register(FSQAudioConfig, FSQAudioModel, exist_ok=True)
+    AutoFeatureExtractor.register(FSQAudioConfig, DacFeatureExtractor, exist_ok=True)
+    # Not in every release of transformers 5.
+    for_tokenization = getattr(transformers, "AutoModelForAudioTokenization", None)
+    if for_tokenization is not None:
+        for_tokenization.register(FSQAudioConfig, FSQAudioModel, exist_ok=True)
