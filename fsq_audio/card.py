@@ -64,7 +64,8 @@ features = AutoFeatureExtractor.from_pretrained("{{ source }}")
 ## Data, figures and limits
 
 {{ notes }}
-"""
+
+"""  # of two line ends at the end, one is the template's
 )
 
 
