@@ -24,6 +24,7 @@ INSTALL_REQUIRES = [
     "accelerate>=1.0",
     "filelock>=3.12",
     "huggingface_hub>=0.25",
+    "jinja2>=3.1",  # huggingface_hub needs it for model cards, and does not declare it
     "librosa>=0.10.1",
     "numpy>=1.24",
     "pyarrow>=16.0",

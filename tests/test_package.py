@@ -14,6 +14,7 @@ import zipfile
 from email import message_from_string
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 import test_quantizer_contract as contract
@@ -22,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import fsq_audio
+from fsq_audio.cli import main
 from fsq_audio.config import TokenizerConfig, from_mapping
 from fsq_audio.quantizers import base
 from fsq_audio.tokenizer import AudioTokenizer
@@ -155,6 +157,27 @@ def test_every_imported_library_is_declared(metadata: Message) -> None:
                 assert library in allowed, f"{path.relative_to(ROOT)}:{node.lineno} imports {top}"
     assert "pystoi" in seen
     assert core - seen <= {"torchaudio"}  # of the stack, though nothing needs it yet
+
+
+def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    text = (ROOT / "README.md").read_text("utf-8")
+    first, units, wrapped = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "fsq-audio extract egs/samples -o units\n" in text
+    (tmp_path / "egs").symlink_to(ROOT / "egs")
+    monkeypatch.chdir(tmp_path)
+    assert main(["extract", "egs/samples", "-o", "units"]) == 0
+
+    def run(block: str) -> dict[str, Any]:
+        scope: dict[str, Any] = {}
+        exec(compile(block, "README.md", "exec"), scope)
+        return scope
+
+    assert run(first)["speech"].shape == (1, 84_800)
+    made = run(units)
+    assert len(made["ids"]) == 534
+    assert (made["codes"] == made["item"].codes).all()
+    assert run(wrapped)["speech"].shape == (1, 1, 85_120)  # the extractor pads to whole frames
 
 
 def test_contributing_adds_a_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
