@@ -100,10 +100,6 @@ class FSQAudioConfig(PreTrainedConfig):  # type: ignore[misc]
         """What `config.json` holds: exactly what the core writes and reads."""
         return {"model_type": self.model_type, **to_mapping(self.tokenizer_config)}
 
-    def to_diff_dict(self) -> dict[str, Any]:
-        """Same as `to_dict`: the core's file names every value."""
-        return self.to_dict()
-
 
 @dataclasses.dataclass
 class FSQAudioEncoderOutput(ModelOutput):  # type: ignore[misc]

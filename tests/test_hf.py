@@ -179,7 +179,9 @@ def test_both_load_what_either_saved(
         assert loaded.tokenizer.fingerprint == core.fingerprint
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     assert isinstance(extractor, DacFeatureExtractor)
-    assert (extractor.sampling_rate, extractor.hop_length) == (16000, 320)
+    written = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
+    made = DacFeatureExtractor(sampling_rate=16000, hop_length=320)
+    assert written == extractor.to_dict() == made.to_dict()
 
 
 def test_loading_is_strict(folder: Path) -> None:

@@ -291,6 +291,12 @@ def test_alignment_goes_the_way_that_the_codes_went() -> None:
     assert rows.at_sample(0).tolist() == [[0, 1], [1, 2]]
 
 
+def test_seconds_find_their_sample_again() -> None:
+    samples = Alignment.of_frames(3000, hop_length=1, sample_rate=44100)
+    seconds = samples.seconds[:, 0].tolist()
+    assert [samples.at_second(second).tolist() for second in seconds] == [[k] for k in range(3000)]
+
+
 def test_alignment_refuses() -> None:
     frames = Alignment.of_frames(1000, hop_length=320, sample_rate=16000)
     for counts in ([2, 1], [4, 0], [5]):
