@@ -234,6 +234,8 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code: str) -> None:
 
 
 def test_importing_every_module_does_nothing() -> None:
+    # The one module that is a subclass of an extra's classes, and cannot be imported without.
+    pytest.importorskip("transformers", reason="transformers is not installed")
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in MODULES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -11,26 +12,24 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, build_tiny
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    AutoModelForAudioTokenization,
-    DacFeatureExtractor,
-)
 
 from fsq_audio.config import TokenizerConfig, from_mapping
 from fsq_audio.errors import AudioError, CheckpointError, ConfigError, TokenError
-from fsq_audio.hf import FSQAudioConfig, FSQAudioModel, register
 from fsq_audio.tokenizer import AudioTokenizer
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+hf = importlib.import_module("fsq_audio.hf")
+FSQAudioConfig, FSQAudioModel = hf.FSQAudioConfig, hf.FSQAudioModel
+AutoConfig, AutoModel = transformers.AutoConfig, transformers.AutoModel
+AutoFeatureExtractor = transformers.AutoFeatureExtractor
 
 LENGTHS = [20_001, 1, 16_000, 320]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> None:
-    register()
-    register()
+    hf.register()
+    hf.register()
 
 
 @pytest.fixture(scope="module")
@@ -171,16 +170,16 @@ def test_both_load_what_either_saved(
     assert torch.equal(
         AudioTokenizer.from_pretrained(tmp_path / "other").encode(speech).codes, codes
     )
-    for auto in (AutoModel, AutoModelForAudioTokenization):
+    for auto in (AutoModel, transformers.AutoModelForAudioTokenization):
         loaded = auto.from_pretrained(folder)
         assert isinstance(loaded, FSQAudioModel)
         assert not loaded.training
         assert torch.equal(loaded.encode(speech[None, None]).audio_codes, codes)
         assert loaded.tokenizer.fingerprint == core.fingerprint
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    assert isinstance(extractor, DacFeatureExtractor)
+    assert isinstance(extractor, transformers.DacFeatureExtractor)
     written = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
-    made = DacFeatureExtractor(sampling_rate=16000, hop_length=320)
+    made = transformers.DacFeatureExtractor(sampling_rate=16000, hop_length=320)
     assert written == extractor.to_dict() == made.to_dict()
 
 

@@ -58,6 +58,7 @@ def run(code: str, folder: Path, **settings: str) -> list[str]:
 
 
 def test_pushed_and_loaded_by_id(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     tokenizer = build_tiny()
     tokenizer.save_pretrained(tmp_path / "saved")
     push = """
@@ -142,6 +143,7 @@ def test_a_card_follows_the_model_and_a_written_one_stays(tmp_path: Path) -> Non
 
 
 def test_the_example_of_the_card_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     tokenizer = build_tiny()
     monkeypatch.chdir(tmp_path)
     tokenizer.save_pretrained("saved", model_card_kwargs={"repo_id": "saved"})
