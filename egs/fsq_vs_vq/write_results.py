@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from verdicts import Cells, verdicts
 
 HERE = Path(__file__).parent
+FRAME_RATE = 50  # of both sweeps
 PANELS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "mel distance of held-out speech (log10)": lambda cell: cell["mel_distance"],
     "codes used / used by even draws": lambda cell: cell["health"][0]["usage_over_ceiling"],
@@ -162,7 +163,7 @@ def main() -> int:
     beside = {
         key: value for key, value in cells.items() if key[0] == "fsq" and key[1] in (1024, 16384)
     }
-    seconds = one["health"][0]["num_codes"] / 50
+    seconds = one["health"][0]["num_codes"] / FRAME_RATE
     text = (
         (HERE / "results.md.in")
         .read_text("utf-8")
@@ -171,7 +172,7 @@ def main() -> int:
             seeds=_seeds(cells),
             steps=one["steps"],
             frames=one["frames_trained_on"],
-            minutes=one["frames_trained_on"] / 50 / 60,
+            minutes=one["frames_trained_on"] / FRAME_RATE / 60,
             parameters=one["num_parameters"] / 1e6,
             num_codes=one["health"][0]["num_codes"],
             num_recordings=one["num_recordings"],

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from fsq_audio import __version__
+from fsq_audio.cli.options import (
+    add_decoding,
+    add_encoding,
+    add_groups,
+    add_inputs,
+    add_model,
+    add_running,
+    add_talking,
+    parse_device,
+    parse_groups,
+    parse_names,
+    parse_positive,
+    parse_range,
+    parse_seconds,
+    parse_split,
+)
 
 TOKEN_FORMATS = ("fsq", "npy", "jsonl")
 UNIT_FORMATS = (
@@ -74,33 +89,33 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
 
     verb = _add_verb(verbs, "tokenize", "turn audio files into tokens")
-    _add_inputs(verb, "audio files")
+    add_inputs(verb, "audio files")
     verb.add_argument(
         "--format",
         choices=TOKEN_FORMATS,
         help="fsq: packed, can be decoded (default); npy: plain int32 codes; "
         "jsonl: plain codes of all files in OUT/tokens.jsonl",
     )
-    _add_encoding(verb)
-    _add_model(verb)
-    _add_running(verb)
+    add_encoding(verb)
+    add_model(verb)
+    add_running(verb)
 
     verb = _add_verb(verbs, "decode", "turn token files back into audio")
-    _add_inputs(verb, ".fsq files")
+    add_inputs(verb, ".fsq files")
     verb.add_argument("--format", choices=AUDIO_FORMATS, help="default: wav")
-    _add_decoding(verb)
-    _add_groups(verb)
-    _add_model(verb)
-    _add_running(verb)
+    add_decoding(verb)
+    add_groups(verb)
+    add_model(verb)
+    add_running(verb)
 
     verb = _add_verb(verbs, "reconstruct", "tokenize and decode in one go, to hear what is kept")
-    _add_inputs(verb, "audio files")
+    add_inputs(verb, "audio files")
     verb.add_argument("--format", choices=AUDIO_FORMATS, help="default: wav")
-    _add_decoding(verb)
+    add_decoding(verb)
     verb.add_argument("--save-tokens", action="store_true", help="write the .fsq files as well")
-    _add_encoding(verb)
-    _add_model(verb)
-    _add_running(verb)
+    add_encoding(verb)
+    add_model(verb)
+    add_running(verb)
 
     _add_extract(verbs)
     _add_evaluate(verbs)
@@ -115,7 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help='a .fsq file, or a model: folder, hub id, or "default" (the one in the package)',
     )
-    _add_talking(verb)
+    add_talking(verb)
     return parser
 
 
@@ -130,7 +145,10 @@ def _add_extract(verbs: argparse._SubParsersAction[_Parser]) -> None:
     verb.add_argument("inputs", nargs="+", metavar="INPUT", help="a corpus; several are one")
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
     verb.add_argument(
-        "--split", type=_split, default="train", help="first part of shards' names (default: train)"
+        "--split",
+        type=parse_split,
+        default="train",
+        help="first part of shards' names (default: train)",
     )
     verb.add_argument(
         "--dry-run",
@@ -138,12 +156,12 @@ def _add_extract(verbs: argparse._SubParsersAction[_Parser]) -> None:
         help="only tell the plan (recordings, hours, tasks, expected bytes) or, in a folder that "
         "was begun, how far it is",
     )
-    _add_groups(verb)
-    _add_model(verb)
+    add_groups(verb)
+    add_model(verb)
     group = verb.add_argument_group("who works")
     group.add_argument(
         "--tasks",
-        type=_positive,
+        type=parse_positive,
         metavar="N",
         help="tasks, and shards, of about equal duration (default: one for each 25 hours)",
     )
@@ -157,13 +175,13 @@ def _add_extract(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )
     group.add_argument(
         "--workers",
-        type=_positive,
+        type=parse_positive,
         metavar="W",
         help="tasks at a time (default: locally 1, which uses all cores)",
     )
     group.add_argument(
         "--only-tasks",
-        type=_range,
+        type=parse_range,
         metavar="A-B",
         help="do these, counted from 0, and leave the others to other machines",
     )
@@ -178,20 +196,20 @@ def _add_extract(verbs: argparse._SubParsersAction[_Parser]) -> None:
     group.add_argument(
         "-j",
         "--num-workers",
-        type=_positive,
+        type=parse_positive,
         default=2,
         metavar="N",
         help="threads that read ahead of the model, in each process (default: 2)",
     )
     group.add_argument(
         "--batch-seconds",
-        type=_seconds,
+        type=parse_seconds,
         default=300.0,
         metavar="S",
         help="audio of one batch, three of which are in memory; a longer file is streamed. "
         "The units do not depend on it (default: 300)",
     )
-    _add_talking(verb)
+    add_talking(verb)
 
 
 def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -219,7 +237,7 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )
     group.add_argument(
         "--num-groups",
-        type=_groups,
+        type=parse_groups,
         metavar="LIST",
         help="rates of the models: 2, 1,2,4, 1..4, or 1..G for each (default: all groups). "
         "A system is called NAME-groups",
@@ -236,19 +254,19 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--baseline",
         action="append",
         default=[],
-        type=_names,
+        type=parse_names,
         metavar="LIST",
         help="opus:6k, codec2:1200, hf:NAME or, with its first N codebooks, hf:NAME@N (EnCodec, "
         "Mimi, DAC; a folder or hub id), with commas; may be repeated",
     )
-    group.add_argument("--device", type=_device, default="auto", help="of the models")
-    group.add_argument("--num-threads", type=_positive, metavar="N", help="of the models")
+    group.add_argument("--device", type=parse_device, default="auto", help="of the models")
+    group.add_argument("--num-threads", type=parse_positive, metavar="N", help="of the models")
     group = verb.add_argument_group("metrics")
     group.add_argument(
         "--metrics",
         action="append",
         default=[],
-        type=_names,
+        type=parse_names,
         metavar="LIST",
         help="names or groups: signal, perceptual, predicted, pitch, words, default, all",
     )
@@ -265,9 +283,14 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "(robustness.csv)",
     )
     group.add_argument(
-        "-j", "--num-workers", type=_positive, default=1, metavar="N", help="processes (default: 1)"
+        "-j",
+        "--num-workers",
+        type=parse_positive,
+        default=1,
+        metavar="N",
+        help="processes (default: 1)",
     )
-    _add_talking(verb)
+    add_talking(verb)
 
 
 def _add_report(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -295,7 +318,7 @@ def _add_report(verbs: argparse._SubParsersAction[_Parser]) -> None:
     group = verb.add_argument_group("what is heard")
     group.add_argument(
         "--clips",
-        type=_positive,
+        type=parse_positive,
         default=3,
         metavar="N",
         help="recordings of each evaluation, spread over it (default: 3)",
@@ -311,18 +334,18 @@ def _add_report(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--systems",
         action="append",
         default=[],
-        type=_names,
+        type=parse_names,
         metavar="LIST",
         help="these systems, in this order, with commas (default: all)",
     )
     group.add_argument(
         "--seconds",
-        type=_seconds,
+        type=parse_seconds,
         default=10.0,
         metavar="S",
         help="the beginning of a longer recording (default: 10)",
     )
-    _add_talking(verb)
+    add_talking(verb)
 
 
 def _add_convert(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -364,7 +387,7 @@ def _add_convert(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )
     group.add_argument(
         "--shard-size",
-        type=_positive,
+        type=parse_positive,
         metavar="N",
         help="recordings of a shard (parquet, webdataset: 10000; shar: 1000; fairseq: one file)",
     )
@@ -397,7 +420,7 @@ def _add_convert(verbs: argparse._SubParsersAction[_Parser]) -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="only tell what would be written, and where"
     )
-    _add_talking(verb)
+    add_talking(verb)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -421,192 +444,3 @@ def _add_verb(
     )
     verb.set_defaults(module=f"fsq_audio.cli.{name}", parser=verb)
     return verb
-
-
-def _add_inputs(verb: argparse.ArgumentParser, what: str) -> None:
-    verb.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{what}, folders, patterns, -")
-    group = verb.add_argument_group("inputs and outputs")
-    group.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="folder, or the very file when its name ends in one of the formats",
-    )
-    group.add_argument(
-        "--filelist", metavar="FILE", help="a list of paths, like - on standard input"
-    )
-    group.add_argument(
-        "--root",
-        type=Path,
-        metavar="FOLDER",
-        help="keep every path relative to this folder, whatever way the file was found",
-    )
-    group.add_argument(
-        "--keep-extension",
-        action="store_true",
-        help="name outputs a.wav.fsq instead of a.fsq, where there are both a.wav and a.flac",
-    )
-    group.add_argument(
-        "--if-exists",
-        choices=("skip", "overwrite", "error"),
-        default="skip",
-        help="what to do about outputs that are there (default: skip, which continues a run); "
-        "tokens of another model are never skipped",
-    )
-    group.add_argument(
-        "--dry-run", action="store_true", help="only tell what would be written, and where"
-    )
-
-
-def _add_encoding(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--channels",
-        choices=("mix", "split"),
-        default="mix",
-        help="mix: the mean of all channels (default); split: each channel, and as many back",
-    )
-    _add_groups(verb)
-
-
-def _add_decoding(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--subtype", help="encoding inside the format, such as PCM_24 or FLOAT")
-    verb.add_argument(
-        "--sample-rate",
-        type=_rate,
-        metavar="N|original",
-        help="of the audio written, in Hz; original: as the recording was, to the sample "
-        "(default: the model's)",
-    )
-
-
-def _add_groups(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--num-groups",
-        type=_positive,
-        metavar="G",
-        help="keep only the first G codes of each frame, for a lower bitrate (default: all)",
-    )
-
-
-def _add_model(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        default="default",
-        metavar="PATH_OR_HUB_ID",
-        help='folder, hub id, or "default", the one in the package (default)',
-    )
-    group.add_argument(
-        "--device",
-        type=_device,
-        default="auto",
-        metavar="DEVICE",
-        help="auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps",
-    )
-    group.add_argument(
-        "--num-threads",
-        type=_positive,
-        metavar="N",
-        help="threads of one computation on the CPU (default: torch decides)",
-    )
-
-
-def _add_running(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("running")
-    group.add_argument(
-        "--on-error",
-        choices=("skip", "fail"),
-        default="skip",
-        help="skip: note a file that fails in OUT/errors.jsonl and go on (default); fail: stop",
-    )
-    group.add_argument(
-        "-j",
-        "--num-workers",
-        type=_positive,
-        default=2,
-        metavar="N",
-        help="threads that read ahead and write behind the model (default: 2)",
-    )
-    group.add_argument(
-        "--batch-seconds",
-        type=_seconds,
-        default=300.0,
-        metavar="S",
-        help="audio of one batch, three of which are in memory; a longer file is streamed. "
-        "The tokens do not depend on it (default: 300)",
-    )
-    _add_talking(verb)
-
-
-def _add_talking(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("messages")
-    group.add_argument("--json", action="store_true", help="JSON on standard output, one a line")
-    loudness = group.add_mutually_exclusive_group()
-    loudness.add_argument(
-        "-v", "--verbose", action="count", default=0, help="say more; show where errors arise"
-    )
-    loudness.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
-
-
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
-    return int(text)
-
-
-def _split(text: str) -> str:
-    if not re.fullmatch(r"\w+", text):
-        raise argparse.ArgumentTypeError(f"expected letters, digits and _, got {text!r}")
-    return text
-
-
-def _range(text: str) -> range:
-    first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-        raise argparse.ArgumentTypeError(f"expected a range such as 0-49, got {text!r}")
-    tasks = range(int(first), int(last or first) + 1)
-    if not tasks:
-        raise argparse.ArgumentTypeError(f"expected a range such as 0-49, got {text!r}")
-    return tasks
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in (part.strip() for part in text.split(",")) if name]
-
-
-def _groups(text: str) -> list[int]:
-    """Numbers of groups; `1..G` is [1, 0], since only the model knows its G."""
-    first, dots, last = text.partition("..")
-    if not dots:
-        return [_positive(part) for part in text.split(",")]
-    if last == "G":
-        return [_positive(first), 0]
-    numbers = list(range(_positive(first), _positive(last) + 1))
-    if not numbers:
-        raise argparse.ArgumentTypeError(f"expected a range such as 1..4, got {text!r}")
-    return numbers
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
-    return value
-
-
-def _rate(text: str) -> int | str:
-    try:
-        return text if text == "original" else _positive(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"expected Hz or original, got {text!r}") from None
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, cuda:N or mps, got {text!r}")
-    return text

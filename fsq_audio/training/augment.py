@@ -90,10 +90,7 @@ class Reverb:
             whole = read_at_rate(chosen, start=0, stop=total, sample_rate=self.sample_rate)
             response = whole[int(whole.abs().argmax()) :][:longest]
         size = len(waveform) + len(response) - 1
-        spectrum = torch.fft.rfft(waveform, size) * torch.fft.rfft(response, size)
-        wet = torch.fft.irfft(spectrum, size)[: len(waveform)]
-        levelled: Tensor = wet * (_rms(waveform) / max(_rms(wet), 1e-8))
-        return levelled
+        return filtered(waveform, torch.fft.rfft(response, size), size=size)
 
 
 class Equalizer:
@@ -121,9 +118,7 @@ class Equalizer:
         points = np.arange(np.ceil(octaves[-1]) + 1)
         gains = choose.uniform(-self.config.gain_db, self.config.gain_db, len(points))
         response = torch.from_numpy(10 ** (np.interp(octaves, points, gains) / 20)).float()
-        filtered = torch.fft.irfft(torch.fft.rfft(waveform, size) * response, size)[: len(waveform)]
-        levelled: Tensor = filtered * (_rms(waveform) / max(_rms(filtered), 1e-8))
-        return levelled
+        return filtered(waveform, response, size=size)
 
 
 def build_augmentations(config: DataConfig, *, sample_rate: int) -> list[Augmentation]:
@@ -136,6 +131,19 @@ def build_augmentations(config: DataConfig, *, sample_rate: int) -> list[Augment
     if config.equalizer is not None:
         augmentations.append(Equalizer(config.equalizer, sample_rate=sample_rate))
     return augmentations
+
+
+def filtered(waveform: Tensor, response: Tensor, *, size: int) -> Tensor:
+    """A waveform `[S]` through a filter, at the level that it had.
+
+    Args:
+        waveform: `[S]`.
+        response: the filter's spectrum `[size // 2 + 1]`.
+        size: samples of the transform; what rings on beyond them comes round to the start.
+    """
+    changed = torch.fft.irfft(torch.fft.rfft(waveform, size) * response, size)[: len(waveform)]
+    levelled: Tensor = changed * (_rms(waveform) / max(_rms(changed), 1e-8))
+    return levelled
 
 
 def coloured_noise(length: int, *, slope: float, choose: np.random.Generator) -> Tensor:

@@ -1,0 +1,210 @@
+"""Options that several verbs take, and how values are read from what is typed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+
+def add_inputs(verb: argparse.ArgumentParser, what: str) -> None:
+    """INPUT, OUT, and what to do about outputs that are there."""
+    verb.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{what}, folders, patterns, -")
+    group = verb.add_argument_group("inputs and outputs")
+    group.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder, or the very file when its name ends in one of the formats",
+    )
+    group.add_argument(
+        "--filelist", metavar="FILE", help="a list of paths, like - on standard input"
+    )
+    group.add_argument(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="keep every path relative to this folder, whatever way the file was found",
+    )
+    group.add_argument(
+        "--keep-extension",
+        action="store_true",
+        help="name outputs a.wav.fsq instead of a.fsq, where there are both a.wav and a.flac",
+    )
+    group.add_argument(
+        "--if-exists",
+        choices=("skip", "overwrite", "error"),
+        default="skip",
+        help="what to do about outputs that are there (default: skip, which continues a run); "
+        "tokens of another model are never skipped",
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be written, and where"
+    )
+
+
+def add_encoding(verb: argparse.ArgumentParser) -> None:
+    """How audio becomes tokens."""
+    verb.add_argument(
+        "--channels",
+        choices=("mix", "split"),
+        default="mix",
+        help="mix: the mean of all channels (default); split: each channel, and as many back",
+    )
+    add_groups(verb)
+
+
+def add_decoding(verb: argparse.ArgumentParser) -> None:
+    """How tokens become audio."""
+    verb.add_argument("--subtype", help="encoding inside the format, such as PCM_24 or FLOAT")
+    verb.add_argument(
+        "--sample-rate",
+        type=parse_rate,
+        metavar="N|original",
+        help="of the audio written, in Hz; original: as the recording was, to the sample "
+        "(default: the model's)",
+    )
+
+
+def add_groups(verb: argparse.ArgumentParser) -> None:
+    """How many groups are kept."""
+    verb.add_argument(
+        "--num-groups",
+        type=parse_positive,
+        metavar="G",
+        help="keep only the first G codes of each frame, for a lower bitrate (default: all)",
+    )
+
+
+def add_model(verb: argparse.ArgumentParser) -> None:
+    """Which model, and where it computes."""
+    group = verb.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default="default",
+        metavar="PATH_OR_HUB_ID",
+        help='folder, hub id, or "default", the one in the package (default)',
+    )
+    group.add_argument(
+        "--device",
+        type=parse_device,
+        default="auto",
+        metavar="DEVICE",
+        help="auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps",
+    )
+    group.add_argument(
+        "--num-threads",
+        type=parse_positive,
+        metavar="N",
+        help="threads of one computation on the CPU (default: torch decides)",
+    )
+
+
+def add_running(verb: argparse.ArgumentParser) -> None:
+    """How files are worked through."""
+    group = verb.add_argument_group("running")
+    group.add_argument(
+        "--on-error",
+        choices=("skip", "fail"),
+        default="skip",
+        help="skip: note a file that fails in OUT/errors.jsonl and go on (default); fail: stop",
+    )
+    group.add_argument(
+        "-j",
+        "--num-workers",
+        type=parse_positive,
+        default=2,
+        metavar="N",
+        help="threads that read ahead and write behind the model (default: 2)",
+    )
+    group.add_argument(
+        "--batch-seconds",
+        type=parse_seconds,
+        default=300.0,
+        metavar="S",
+        help="audio of one batch, three of which are in memory; a longer file is streamed. "
+        "The tokens do not depend on it (default: 300)",
+    )
+    add_talking(verb)
+
+
+def add_talking(verb: argparse.ArgumentParser) -> None:
+    """What is said about it."""
+    group = verb.add_argument_group("messages")
+    group.add_argument("--json", action="store_true", help="JSON on standard output, one a line")
+    loudness = group.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more; show where errors arise"
+    )
+    loudness.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+
+
+def parse_positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def parse_split(text: str) -> str:
+    """The name of a split."""
+    if not re.fullmatch(r"\w+", text):
+        raise argparse.ArgumentTypeError(f"expected letters, digits and _, got {text!r}")
+    return text
+
+
+def parse_range(text: str) -> range:
+    """`A-B`, both included, or `A`."""
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        raise argparse.ArgumentTypeError(f"expected a range such as 0-49, got {text!r}")
+    tasks = range(int(first), int(last or first) + 1)
+    if not tasks:
+        raise argparse.ArgumentTypeError(f"expected a range such as 0-49, got {text!r}")
+    return tasks
+
+
+def parse_names(text: str) -> list[str]:
+    """Names between commas."""
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def parse_groups(text: str) -> list[int]:
+    """Numbers of groups; `1..G` is [1, 0], since only the model knows its G."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        return [parse_positive(part) for part in text.split(",")]
+    if last == "G":
+        return [parse_positive(first), 0]
+    numbers = list(range(parse_positive(first), parse_positive(last) + 1))
+    if not numbers:
+        raise argparse.ArgumentTypeError(f"expected a range such as 1..4, got {text!r}")
+    return numbers
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
+    return value
+
+
+def parse_rate(text: str) -> int | str:
+    """Hz, or `original`."""
+    try:
+        return text if text == "original" else parse_positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected Hz or original, got {text!r}") from None
+
+
+def parse_device(text: str) -> str:
+    """A kind of device, or one of several."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, cuda:N or mps, got {text!r}")
+    return text
