@@ -80,7 +80,9 @@ def train(run: RunConfig, output: Path) -> None:
     if accelerator.is_main_process:
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")
-    if accelerator.device.type == "cpu" and torch.get_num_threads() == 1:
+    if run.num_threads is not None:
+        torch.set_num_threads(run.num_threads)
+    elif accelerator.device.type == "cpu" and torch.get_num_threads() == 1:
         # `accelerate launch` gives a process one thread unless it is told otherwise.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(max((cores or 1) // accelerator.num_processes, 1))

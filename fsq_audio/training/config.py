@@ -242,6 +242,9 @@ class RunConfig:
         precision: "bf16" computes matrix products in bfloat16; the quantizer stays in float32. For
             GPUs, and CPUs with instructions for it; others become several times slower. There is
             no "fp16": its loss scaling, with two optimizers, is a trap that bf16 does not have.
+        num_threads: of one process's computations on the CPU; null: its share of the cores. Where
+            several runs are to share a machine, say 1: threads that wait for each other's cores
+            make all of them many times as slow.
         compile: the trunks go through torch.compile (a C++ compiler is needed).
         tracker: tensorboard, or another tracker of Accelerate's; null: `log.jsonl` only.
         validate_every: steps between validations.
@@ -264,6 +267,7 @@ class RunConfig:
     accumulate: Positive = 1
     seed: int = 0
     precision: Literal["no", "bf16"] = "no"
+    num_threads: Positive | None = None
     compile: bool = False
     tracker: str | None = "tensorboard"
     validate_every: Positive = 1000
