@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from verdicts import Cells, verdicts
 
 HERE = Path(__file__).parent
-FRAME_RATE = 50  # of both sweeps
+FRAME_RATE = 50  # of all sweeps
+DESIGN_SIZES = (1024, 16384)
 PANELS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "mel distance of held-out speech (log10)": lambda cell: cell["mel_distance"],
     "codes used / used by even draws": lambda cell: cell["health"][0]["usage_over_ceiling"],
@@ -59,7 +60,7 @@ def draw(cells: Cells, path: Path) -> None:
             bold = (
                 {"linewidth": 2.5, "color": "black"}
                 if arm == "fsq"
-                else {"color": f"C{number - 1}"}
+                else {"color": f"C{(number - 1) % 10}"}
             )
             axis.plot(x, mean, marker="o", markersize=3, label=arm, **bold)
             axis.fill_between(x, low, high, alpha=0.2, color=bold["color"], linewidth=0)
@@ -154,6 +155,7 @@ def main() -> int:
     """Writes both files; 1 if there is no result."""
     cells = read_cells(HERE / "results" / "fsq_vs_vq")
     design = read_cells(HERE / "results" / "fsq_design")
+    longer = read_cells(HERE / "results" / "longer")
     if not cells:
         print(f"error: no results in {HERE / 'results' / 'fsq_vs_vq'}", file=sys.stderr)
         return 1
@@ -161,7 +163,7 @@ def main() -> int:
     one = next(iter(cells.values()))[0]
     # What the paper's own design is beside its variants.
     beside = {
-        key: value for key, value in cells.items() if key[0] == "fsq" and key[1] in (1024, 16384)
+        key: cells[key] for key in sorted(cells) if key[0] == "fsq" and key[1] in DESIGN_SIZES
     }
     seconds = one["health"][0]["num_codes"] / FRAME_RATE
     text = (
@@ -180,6 +182,8 @@ def main() -> int:
             table="\n".join(table(cells)),
             verdicts="\n".join(verdicts(cells, {**design, **beside})),
             losses="\n".join(losses(cells)),
+            longer="\n".join(table(longer)),
+            longer_steps=next(iter(longer.values()))[0]["steps"],
             design="\n".join(table({**beside, **design})),
             information="\n".join(information(design)),
         )
