@@ -44,7 +44,7 @@ def draw(cells: Cells, path: Path) -> None:
     """The figure of the paper: four panels against K, a line for each quantizer."""
     mpl.rcParams["svg.hashsalt"] = "fsq_vs_vq"  # the same cells make the same file
     arms = list(dict.fromkeys(arm for arm, _ in sorted(cells, key=lambda key: key[0] != "fsq")))
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    figure = Figure(figsize=(11.5, 7.5), layout="constrained")
     axes = figure.subplots(2, 2)
     for axis, (title, value) in zip(axes.flat, PANELS.items(), strict=True):
         for number, arm in enumerate(arms):
@@ -70,7 +70,8 @@ def draw(cells: Cells, path: Path) -> None:
         axis.set_xlabel("codebook size K")
         axis.set_title(title)
         axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=7)
+    lines = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside right upper", fontsize=8)
     figure.savefig(path, metadata={"Date": None})
 
 
