@@ -47,6 +47,7 @@ from fsq_audio.training.discriminators import (
     discriminator_loss,
     feature_matching_loss,
     frozen,
+    random_segment,
     speech_level,
 )
 from fsq_audio.training.estimate import describe
@@ -276,6 +277,7 @@ class Adversarial:
             Terms of the tokenizer's loss, name -> (weight, scalar), and scalars to log.
         """
         level, gain = speech_level(target), self.config.gain(step)
+        target, output = random_segment(target, output, length=self.config.segment_samples)
         terms: dict[str, tuple[float, Tensor]] = {}
         values: dict[str, Tensor] = {}
         if self._learns(step):

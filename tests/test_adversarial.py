@@ -18,6 +18,7 @@ from fsq_audio.training.discriminators import (
     discriminator_loss,
     feature_matching_loss,
     frozen,
+    random_segment,
     speech_level,
 )
 from fsq_audio.training.guard import Guard
@@ -108,6 +109,21 @@ def test_frozen_lets_gradients_through_and_keeps_none(discriminators: Discrimina
     assert float(waveform.grad.abs().sum()) > 0
     assert all(parameter.grad is None for parameter in discriminators.parameters())
     assert all(parameter.requires_grad for parameter in discriminators.parameters())
+
+
+def test_a_random_segment_is_the_same_place_of_both() -> None:
+    ramp = torch.arange(100.0).expand(2, 100)
+    starts = set()
+    for _ in range(50):
+        first, second = random_segment(ramp, -ramp, length=30)
+        assert first.shape == (2, 30)
+        assert torch.equal(first, -second)
+        assert torch.equal(first[0] - first[0, 0], torch.arange(30.0))
+        starts.add(int(first[0, 0]))
+    assert len(starts) > 10
+    assert max(starts) <= 70
+    for length in (None, 100, 200):
+        assert torch.equal(random_segment(ramp, length=length)[0], ramp)
 
 
 def test_gradients_are_finite_in_silence(discriminators: Discriminators) -> None:

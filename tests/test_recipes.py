@@ -36,6 +36,8 @@ ADVERSARIAL = [
     "--adversarial.period_channels=2",
     "--loss.balance=true",
 ]
+# One more thing that is drawn at random.
+SEGMENT = "--adversarial.segment_samples=4000"
 SMALL = ["--tokenizer.encoder.trunk.channels=32", "--tokenizer.decoder.trunk.channels=32"]
 
 
@@ -83,7 +85,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def finished(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run")
-    result = run(command(manifest, output, *ADVERSARIAL))
+    result = run(command(manifest, output, *ADVERSARIAL, SEGMENT))
     assert result.returncode == 0, result.stderr
     return output
 
@@ -142,7 +144,7 @@ def test_the_loss_falls(finished: Path, manifest: Path, tmp_path: Path) -> None:
 def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
     finished: Path, manifest: Path, tmp_path: Path
 ) -> None:
-    arguments = command(manifest, tmp_path, *ADVERSARIAL)
+    arguments = command(manifest, tmp_path, *ADVERSARIAL, SEGMENT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     choose = random.Random(0)
     # Before and after the discriminators begin, at a random moment past a checkpoint.

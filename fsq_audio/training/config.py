@@ -176,6 +176,8 @@ class AdversarialConfig:
         compression: exponent of the magnitudes that they see.
         periods: one period discriminator each.
         period_channels: width of the first layer of these.
+        segment_samples: as much of each crop, from a place drawn anew in every step, is what the
+            discriminators see; null: all of it.
         optimizer: of the discriminators.
     """
 
@@ -192,6 +194,7 @@ class AdversarialConfig:
     compression: Annotated[float, Field(gt=0, le=1)] = 0.3
     periods: tuple[Positive, ...] = (2, 3, 5, 7, 11)
     period_channels: Positive = 8
+    segment_samples: Positive | None = None
     optimizer: OptimizerConfig = field(default_factory=_discriminator_optimizer)
 
     def __post_init__(self) -> None:

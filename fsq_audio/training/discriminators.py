@@ -179,6 +179,14 @@ def speech_level(waveform: Tensor) -> Tensor:
     return 10 * waveform.square().mean(-1).sqrt().clamp(min=FLOOR)
 
 
+def random_segment(*waveforms: Tensor, length: int | None) -> list[Tensor]:
+    """The same stretch of each `[B, S]`, from a random place: `[B, min(length, S)]`; None: all."""
+    num_samples = waveforms[0].shape[-1]
+    length = min(length or num_samples, num_samples)
+    start = int(torch.randint(num_samples - length + 1, ()))
+    return [waveform[:, start : start + length] for waveform in waveforms]
+
+
 def discriminator_loss(real: list[Judgement], fake: list[Judgement], *, kind: str) -> Tensor:
     """Hinge (Lim and Ye 2017) or least squares (Mao et al. 2017); mean over discriminators.
 
