@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +257,9 @@ class Adversarial:
         steps = max(run.max_steps - config.start_step, 1)
         self.schedule = warmup_cosine(optimizer, config.optimizer, max_steps=steps)
         self.discriminators, self.optimizer = accelerator.prepare(discriminators, optimizer)
-        self.guard = Guard(run.guard, name="discriminators")
+        # Their gradients grow a hundredfold in the moment in which they find what to look at: what
+        # is usual says nothing about what is too large.
+        self.guard = Guard(replace(run.guard, max_ratio=None), name="discriminators")
         accelerator.register_for_checkpointing(self.schedule, self.guard)
         # The tokenizer hears them outside DistributedDataParallel: their gradients are not wanted
         # there, and it would wait for them.

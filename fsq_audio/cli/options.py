@@ -78,8 +78,8 @@ def add_groups(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(verb: argparse.ArgumentParser) -> None:
-    """Which model, and where it computes."""
+def add_model(verb: argparse.ArgumentParser, *, thread_counts: bool = False) -> None:
+    """Which model, and where it computes; with `thread_counts`, with which numbers of threads."""
     group = verb.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -94,6 +94,14 @@ def add_model(verb: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps",
     )
+    if thread_counts:
+        group.add_argument(
+            "--num-threads",
+            type=parse_counts,
+            metavar="LIST",
+            help="such as 1,2,4 (default: 1, and as many as torch takes)",
+        )
+        return
     group.add_argument(
         "--num-threads",
         type=parse_positive,
@@ -148,6 +156,11 @@ def parse_positive(text: str) -> int:
     return int(text)
 
 
+def parse_counts(text: str) -> list[int]:
+    """Whole numbers from 1 on, between commas."""
+    return [parse_positive(part) for part in text.split(",")]
+
+
 def parse_split(text: str) -> str:
     """The name of a split."""
     if not re.fullmatch(r"\w+", text):
@@ -175,7 +188,7 @@ def parse_groups(text: str) -> list[int]:
     """Numbers of groups; `1..G` is [1, 0], since only the model knows its G."""
     first, dots, last = text.partition("..")
     if not dots:
-        return [parse_positive(part) for part in text.split(",")]
+        return parse_counts(text)
     if last == "G":
         return [parse_positive(first), 0]
     numbers = list(range(parse_positive(first), parse_positive(last) + 1))

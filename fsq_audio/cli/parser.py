@@ -121,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_report(verbs)
     _add_convert(verbs)
+    _add_benchmark(verbs)
 
     verb = _add_verb(verbs, "info", "tell what a model or a token file is")
     verb.add_argument(
@@ -345,6 +346,21 @@ def _add_report(verbs: argparse._SubParsersAction[_Parser]) -> None:
         metavar="S",
         help="the beginning of a longer recording (default: 10)",
     )
+    add_talking(verb)
+
+
+def _add_benchmark(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    verb = _add_verb(verbs, "benchmark", "tell how fast a model tokenizes and decodes here")
+    verb.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="recordings to cut the loads from (default: noise, which costs as much as speech)",
+    )
+    verb.add_argument(
+        "--rounds", type=parse_positive, default=3, metavar="N", help="how often (default: 3)"
+    )
+    add_model(verb, thread_counts=True)
     add_talking(verb)
 
 

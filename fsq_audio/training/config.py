@@ -214,8 +214,8 @@ class GuardConfig:
     """What happens to steps that would do harm (see `fsq_audio.training.guard`).
 
     Attributes:
-        max_ratio: a step is skipped where its gradient norm is more than this many times the
-            running median; null: only where it or the loss is not finite.
+        max_ratio: a step of the tokenizer is skipped where its gradient norm is more than this many
+            times the running median; null: only where it or the loss is not finite.
         history: norms that the median is taken of; until half as many are known, none is too large.
         patience: this many skipped in a row end the run.
     """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from fsq_audio.arithmetic import count_arithmetic, count_macs
 from fsq_audio.errors import FSQAudioError
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import RunConfig
@@ -48,23 +47,7 @@ class Estimate:
 def estimate(run: RunConfig) -> Estimate:
     """Builds the modules of a run and measures them on noise; trains nothing, reads no audio."""
     model = AudioTokenizer.from_config(run.tokenizer)
-    hop, context = model.hop_length, model.encoder.context
-    frames = round(model.frame_rate)
-    seconds = frames / model.frame_rate
-
-    def encode(count: int) -> Callable[[], object]:
-        noise = torch.randn(1, count * hop + sum(context))
-        return lambda: model.encoder(noise)
-
-    channels = run.tokenizer.encoder.trunk.channels
-
-    def decode(count: int) -> Callable[[], object]:
-        latents = torch.randn(1, channels, count)
-        return lambda: model.decoder.resynthesize(latents)
-
-    # Of two lengths the difference: what context costs is paid once, not per second.
-    encoder = (count_macs(encode(2 * frames)) - count_macs(encode(frames))) / seconds
-    decoder = (count_macs(decode(2 * frames)) - count_macs(decode(frames))) / seconds
+    arithmetic = count_arithmetic(model)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     discriminator_parameters, discriminator = 0, 0.0
     if run.adversarial is not None:
@@ -72,24 +55,18 @@ def estimate(run: RunConfig) -> Estimate:
         discriminator_parameters = sum(parameter.numel() for parameter in judges.parameters())
         noise = torch.randn(1, model.sample_rate)
         discriminator = count_macs(lambda: judges(noise, torch.ones(1)))
-    crop = torch.randn(1, run.data.crop_frames * hop + sum(context)) * 0.1
+    num_samples = run.data.crop_frames * model.hop_length + sum(model.encoder.context)
+    crop = torch.randn(1, num_samples) * 0.1
     return Estimate(
         parameters=num_parameters,
         discriminator_parameters=discriminator_parameters,
-        encoder_gmacs=encoder / 1e9,
-        decoder_gmacs=decoder / 1e9,
+        encoder_gmacs=arithmetic.encoder,
+        decoder_gmacs=arithmetic.decoder,
         discriminator_gmacs=discriminator / 1e9,
         bitrate=model.bitrate,
         state_bytes=4 * (5 * num_parameters + 4 * discriminator_parameters),
         activation_bytes=run.batch_size * activation_bytes(model, crop),
     )
-
-
-def count_macs(call: Callable[[], object]) -> float:
-    """Multiply-adds of the matrix products and convolutions in one call."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops()) / 2
 
 
 def activation_bytes(model: nn.Module, inputs: Tensor) -> int:

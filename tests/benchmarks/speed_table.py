@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from interleaved import Ratio, Timing, compare
+from fsq_audio.benchmark.stopwatch import Ratio, Timing, compare
 
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 DIRECTIONS = ("encode", "decode")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,35 +15,26 @@ import soundfile
 import torch
 from conftest import SAMPLES
 from contenders import Contender, Ours, batches, build_peers, resample
-from interleaved import Job, measure
 from speed_table import put, render
 from torch import Tensor
 
+from fsq_audio.benchmark.loads import SIZES, cut, short_recordings
+from fsq_audio.benchmark.stopwatch import Job, measure
 from fsq_audio.tokenizer import AudioTokenizer
 
 RATE = 16000
-NUM_RECORDINGS = 64
 BATCH_SIZE = 16
 THREADS = (1, 2)
 ONE = "one recording of 10 s"
-MANY = f"{NUM_RECORDINGS} recordings of 1 to 4 s"
 
 ROUNDS = int(os.environ.get("FSQ_AUDIO_BENCHMARK_ROUNDS", "5"))
 MODEL = os.environ.get("FSQ_AUDIO_BENCHMARK_MODEL", "default")
 WRITE = os.environ.get("FSQ_AUDIO_BENCHMARK_WRITE", "") == "1"
 
 
-def speech(num_samples: int, *, start: int = 0) -> Tensor:
-    """[S] at 16 kHz: the sample recordings, again and again."""
-    signal = torch.cat([torch.from_numpy(soundfile.read(p, dtype="float32")[0]) for p in SAMPLES])
-    return signal[(torch.arange(num_samples) + start) % len(signal)]
-
-
-def short_recordings(num: int = NUM_RECORDINGS) -> list[Tensor]:
-    """Pieces of 1 to 4 s, always the same, the shortest first."""
-    draw = random.Random(0)
-    sizes = sorted(int(draw.uniform(1, 4) * RATE) for _ in range(num))
-    return [speech(size, start=draw.randrange(10 * RATE)) for size in sizes]
+def speech() -> Tensor:
+    """[S] at 16 kHz: the sample recordings in a row."""
+    return torch.cat([torch.from_numpy(soundfile.read(p, dtype="float32")[0]) for p in SAMPLES])
 
 
 def for_each(function: Callable[[Any], object], values: Iterable[Any]) -> None:
@@ -57,11 +47,11 @@ def jobs_of(contender: Contender, recordings: Sequence[Tensor]) -> Iterator[Job]
     middle = len(recordings) // 2
     share = contender.share or len(recordings)
     short = recordings[max(0, middle - share // 2) :][:share]
-    long = [speech(10 * RATE)]
+    long = [cut(speech(), 10 * RATE)]
     for load, way, items, size in (
         (ONE, "alone", long, 1),
-        (MANY, "one by one", short, 1),
-        (MANY, f"batches of {BATCH_SIZE}", short, BATCH_SIZE),
+        (SIZES.many, "one by one", short, 1),
+        (SIZES.many, f"batches of {BATCH_SIZE}", short, BATCH_SIZE),
     ):
         fed = batches(items, from_rate=RATE, contender=contender, size=size)
         codes = [contender.codes(batch) for batch in fed]
@@ -89,7 +79,7 @@ def file_jobs(ours: Ours, recordings: Sequence[Tensor], folder: Path) -> Iterato
             yield Job(
                 ours.name,
                 "through files",
-                MANY,
+                SIZES.many,
                 direction,
                 seconds,
                 partial(run, paths),
@@ -99,7 +89,7 @@ def file_jobs(ours: Ours, recordings: Sequence[Tensor], folder: Path) -> Iterato
 
 def check(contender: Contender) -> None:
     """What is timed is what it is said to be; also the first, slow call of each model."""
-    (batch,) = batches([speech(RATE)], from_rate=RATE, contender=contender, size=1)
+    (batch,) = batches([cut(speech(), RATE)], from_rate=RATE, contender=contender, size=1)
     made, assumed = contender.encode(batch), contender.codes(batch)
     if isinstance(assumed, Tensor):
         assert made.shape == assumed.shape
@@ -135,7 +125,7 @@ def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[s
         for c in contenders
     ]
     encoder, decoder, quantizer = ours.model.encoder, ours.model.decoder, ours.model.quantizer
-    (batch,) = batches([speech(10 * RATE)], from_rate=RATE, contender=ours, size=1)
+    (batch,) = batches([cut(speech(), 10 * RATE)], from_rate=RATE, contender=ours, size=1)
     waveform, codes = encoder.context.pad(batch.waveform), ours.codes(batch).codes
     # Not by way of encode and decode: those work in other threads, which are not profiled.
     for direction, spent in (
@@ -173,7 +163,7 @@ def test_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contenders: list[Contender] = [ours, *build_peers()]
     for contender in contenders:
         check(contender)
-    recordings = short_recordings()
+    recordings = short_recordings(speech(), sample_rate=RATE, count=SIZES.num_many)
     jobs = [*jobs_of(ours, recordings), *file_jobs(ours, recordings, tmp_path)]
     jobs += [job for peer in contenders[1:] for job in jobs_of(peer, recordings)]
     timings = measure(in_turns(jobs), rounds=ROUNDS, tell=tell)

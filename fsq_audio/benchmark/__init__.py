@@ -1,0 +1,1 @@
+"""How fast a tokenizer is on the machine at hand: what `fsq-audio benchmark` times."""
