@@ -119,7 +119,10 @@ def train(run: RunConfig, output: Path) -> None:
 
     # What has state, in the order in which it is saved.
     losses = SpectralLoss(
-        sample_rate=model.sample_rate, windows=run.loss.mel_windows, bands=run.loss.mel_bands
+        sample_rate=model.sample_rate,
+        windows=run.loss.mel_windows,
+        bands=run.loss.mel_bands,
+        magnitudes=run.loss.stft > 0,
     ).to(accelerator.device)
     head, source_loss = run.tokenizer.decoder.head, None
     if isinstance(head, HarmonicNoiseHead):
@@ -165,10 +168,11 @@ def train(run: RunConfig, output: Path) -> None:
         with accelerator.accumulate(model, *([stage.discriminators] if stage else [])):
             result = model(waveform)
             target = context.crop(waveform)
-            mel, stft = losses(result.waveform, target)
+            distances = losses(result.waveform, target)
             saturation = saturation_loss(result.scalars)
-            values = {"loss/mel": mel, "loss/stft": stft, "loss/saturation": saturation}
-            terms = {"mel": (run.loss.mel, mel), "stft": (run.loss.stft, stft)}
+            values = {f"loss/{name}": distance for name, distance in distances.items()}
+            values["loss/saturation"] = saturation
+            terms = {name: (getattr(run.loss, name), value) for name, value in distances.items()}
             if stage is not None and step >= stage.config.start_step:
                 more, judged = stage.judge(result.waveform, target, step=step)
                 terms, values = {**terms, **more}, {**values, **judged}
@@ -369,7 +373,7 @@ def validate(
         result = model(waveform[None].to(device))
         counts.update(result.quantized.codes.cpu())
         target, output = context.crop(waveform), result.waveform[0].cpu()
-        mels.append(losses(result.waveform, target[None].to(device))[0].item())
+        mels.append(losses(result.waveform, target[None].to(device))["mel"].item())
         intelligibilities.append(stoi(target.numpy(), output.numpy(), sample_rate=rate))
         if number < NUM_EXAMPLES:
             examples[f"example_{number}"] = Example(target, output)

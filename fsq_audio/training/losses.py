@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,44 +22,87 @@ class SpectralLoss(nn.Module):
         sample_rate: of both waveforms.
         windows: window length of each scale in samples; the hop is a quarter of it.
         bands: mel bands of each scale.
+        magnitudes: whether the distance of log magnitudes is wanted, too.
     """
 
     # 70 dB under the power of a full-scale sine: quieter is silence, and costs no effort.
     FLOOR = 1e-7
 
-    def __init__(self, *, sample_rate: int, windows: Sequence[int], bands: Sequence[int]) -> None:
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        windows: Sequence[int],
+        bands: Sequence[int],
+        magnitudes: bool = False,
+    ) -> None:
         super().__init__()
-        self.windows = tuple(windows)
+        self.windows, self.magnitudes = tuple(windows), magnitudes
         for length, num_bands in zip(windows, bands, strict=True):
             window = torch.hann_window(length)
             filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=num_bands)
             self.register_buffer(f"window_{length}", window * (2 / window.sum()), False)
             self.register_buffer(f"filters_{length}", filters, False)
 
-    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The log-mel and the log-magnitude distance.
+    def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The distances, each a mean over the scales, in units of log10 (a factor of ten is 1).
 
         Args:
             output: `[B, S]`, with gradient.
             target: `[B, S]`.
 
         Returns:
-            Two scalars, each a mean over the scales, in units of log10 (a factor of ten is 1).
+            Scalars: `mel`, and, if it is wanted, `stft`.
         """
-        mel_distances, stft_distances = [], []
+        distances: dict[str, list[Tensor]] = {}
         for length in self.windows:
             powers = self._power(output, length), self._power(target, length)
             filters = self.get_buffer(f"filters_{length}")
-            mels = [0.5 * torch.log10(F.linear(p, filters) + self.FLOOR) for p in powers]
-            mel_distances.append(F.l1_loss(mels[0], mels[1]))
-            magnitudes = [0.5 * torch.log10(p + self.FLOOR) for p in powers]
-            stft_distances.append(F.l1_loss(magnitudes[0], magnitudes[1]))
-        return torch.stack(mel_distances).mean(), torch.stack(stft_distances).mean()
+            mels = [F.linear(power, filters) for power in powers]
+            distances.setdefault("mel", []).append(self._distance(*mels))
+            if self.magnitudes:
+                distances.setdefault("stft", []).append(self._distance(*powers))
+        return {name: torch.stack(scales).mean() for name, scales in distances.items()}
+
+    def _distance(self, output: Tensor, target: Tensor) -> Tensor:
+        logs = [0.5 * torch.log10(power + self.FLOOR) for power in (output, target)]
+        return F.l1_loss(logs[0], logs[1])
 
     def _power(self, waveform: Tensor, length: int) -> Tensor:
         frames = waveform.unfold(-1, length, length // 4) * self.get_buffer(f"window_{length}")
-        spectrum = torch.view_as_real(torch.fft.rfft(frames))
-        return spectrum.square().sum(-1)
+        power: Tensor = PowerSpectrum.apply(frames)
+        return power
+
+
+class PowerSpectrum(torch.autograd.Function):
+    """`[..., N]` -> `[..., N // 2 + 1]`, the squared magnitudes of `torch.fft.rfft`.
+
+    Its gradient is real, and so an inverse FFT to real numbers. torch's own goes through a complex
+    one of full length, and takes several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor) -> Tensor:
+        """The powers."""
+        spectrum = torch.fft.rfft(frames)
+        ctx.save_for_backward(spectrum)
+        ctx.length = frames.shape[-1]
+        parts = torch.view_as_real(spectrum)
+        return parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """The gradient of the frames."""
+        (spectrum,) = ctx.saved_tensors
+        (gradient,) = gradients
+        weighted = spectrum * gradient
+        # An inverse FFT to real numbers counts twice what has a mirror image, as the factor two of
+        # a square's derivative does here: so only bins without one are doubled.
+        weighted[..., 0] *= 2
+        if ctx.length % 2 == 0:
+            weighted[..., -1] *= 2
+        frames: Tensor = torch.fft.irfft(weighted, n=ctx.length, norm="forward")
+        return frames
 
 
 def saturation_loss(scalars: Tensor) -> Tensor:
