@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,23 +36,25 @@ def estimate_pitch(waveform: Tensor, centres: Tensor, *, sample_rate: int) -> tu
     integrated = round(INTEGRATION_SECONDS * sample_rate)
     length = integrated + longest + 1
     size = 1 << (2 * length - 1).bit_length() - 1
-    spectrum = torch.fft.rfft(waveform)
-    spectrum[..., round(CUTOFF_HZ / sample_rate * waveform.shape[-1]) :] = 0
-    low = torch.fft.irfft(spectrum, n=waveform.shape[-1])
+    # Crops have any length, and some take an FFT many times as long as their neighbours.
+    smooth = next_fast_len(waveform.shape[-1], real=True)
+    spectrum = torch.fft.rfft(waveform, n=smooth)
+    spectrum[..., round(CUTOFF_HZ / sample_rate * smooth) :] = 0
+    low = torch.fft.irfft(spectrum, n=smooth)[..., : waveform.shape[-1]]
     low = F.pad(low, (length, length))
     # A lag compares the halves of a stretch whose middle is the centre: here, for all lags at once,
     # the middle of the shortest.
     starts = centres + length - (integrated + shortest) // 2
-    frames = low[:, starts[:, None] + torch.arange(length, device=waveform.device)]
+    frames = low.unfold(-1, length, 1)[:, starts]
     head = torch.fft.rfft(frames[..., :integrated], n=size)
     whole = torch.fft.rfft(frames, n=size)
     products = torch.fft.irfft(head.conj() * whole, n=size)[..., shortest - 1 : longest + 2]
-    energy = F.pad(frames.double().square().cumsum(-1), (1, 0))
-    energies = (energy[..., integrated:] - energy[..., : length - integrated + 1])[
-        ..., shortest - 1 : longest + 2
-    ]
+    energy = F.pad(low.double().square().cumsum(-1), (1, 0))
+    # Of every stretch of the recording, by where it starts; then of those that lags away start.
+    energies = (energy[:, integrated:] - energy[:, :-integrated]).clamp(min=0)
+    energies = energies.unfold(-1, longest + 2, 1)[:, starts]
     floor = 1e-7 * integrated
-    scale = ((energies + floor) * (energy[..., integrated, None] + floor)).sqrt()
+    scale = ((energies[..., shortest - 1 :] + floor) * (energies[..., :1] + floor)).sqrt()
     correlation = (products / scale).float()
     lags = torch.arange(shortest - 1, longest + 2, device=waveform.device)
     scores = correlation - OCTAVE_COST * torch.log2(lags / lags[0])
@@ -62,8 +65,8 @@ def estimate_pitch(waveform: Tensor, centres: Tensor, *, sample_rate: int) -> tu
     bend = (before + after - 2 * top).clamp(max=-1e-6)
     lag = lags[best.squeeze(-1)] + ((before - after) / (2 * bend)).clamp(-0.5, 0.5)
     # Of three neighbours the middle one: a single jump is an error.
-    smooth = F.pad(lag, (1, 1), mode="replicate").unfold(-1, 3, 1).median(-1).values
-    return sample_rate / smooth, top.clamp(0, 1)
+    median = F.pad(lag, (1, 1), mode="replicate").unfold(-1, 3, 1).median(-1).values
+    return sample_rate / median, top.clamp(0, 1)
 
 
 class VoicingEstimate(nn.Module):
@@ -109,9 +112,9 @@ class VoicingEstimate(nn.Module):
             `[B, N, bands]`, from 0 for noise to 1 for a voice.
         """
         half = self.length // 2
-        padded = F.pad(waveform, (half, half))
-        frames = padded[:, centres[:, None] + torch.arange(self.length, device=waveform.device)]
-        power = torch.fft.rfft(frames * self.window).abs().square()
+        frames = F.pad(waveform, (half, half)).unfold(-1, self.length, 1)[:, centres]
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window))
+        power = spectrum[..., 0].square() + spectrum[..., 1].square()
         total = F.linear(power, self.filters) + 1e-9 * self.length
         turns = torch.arange(half + 1, device=waveform.device) / self.length
         best = torch.zeros_like(total)
