@@ -71,7 +71,6 @@ EXTRAS = {
     "units": ["tokenizers>=0.19"],
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
-    "compress": ["constriction>=0.4"],
     "train": ["pystoi>=0.4", "tensorboard>=2.14"],
     "dev": ["mypy>=1.14", "pre-commit>=3.5", "ruff>=0.9", "types-PyYAML>=6.0"],
 }
@@ -92,7 +91,6 @@ EXTRAS["test"] = [
     # Drives the Chromium of the system, where there is one; downloads none of its own.
     "playwright>=1.45",
     "pytest>=8.0",
-    "pytest-benchmark>=4.0",
     "pytest-xdist>=3.5",
     "setuptools>=77",  # the tests build the wheel, offline
     # Others' FSQ and others' codecs, to compare with.
