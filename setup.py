@@ -32,6 +32,7 @@ INSTALL_REQUIRES = [
     "pyyaml>=6.0",
     "safetensors>=0.4.3",
     "scikit-learn>=1.3",
+    "scipy>=1.10",
     "soundfile>=0.13",
     "soxr>=0.3.7",
     "torch>=2.4",
