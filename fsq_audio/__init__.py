@@ -8,6 +8,7 @@ from fsq_audio.errors import AudioError, CheckpointError, ConfigError, FSQAudioE
 
 if TYPE_CHECKING:
     from fsq_audio.config import TokenizerConfig
+    from fsq_audio.streaming import StreamingDecoder, StreamingEncoder
     from fsq_audio.tokenizer import AudioTokenizer
     from fsq_audio.tokens import AudioTokens
 
@@ -20,6 +21,8 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "FSQAudioError",
+    "StreamingDecoder",
+    "StreamingEncoder",
     "TokenError",
     "TokenizerConfig",
 ]
@@ -35,6 +38,10 @@ def __getattr__(name: str) -> object:
         from fsq_audio.tokens import AudioTokens
 
         return AudioTokens
+    if name in ("StreamingDecoder", "StreamingEncoder"):
+        from fsq_audio import streaming
+
+        return getattr(streaming, name)
     if name == "TokenizerConfig":
         from fsq_audio.config import TokenizerConfig
 

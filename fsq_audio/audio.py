@@ -153,7 +153,7 @@ def stream(
         raise AudioError(f"channels must be 'mix' or 'split', not {channels!r}")
     with _Source.open(path) as source:
         num_channels = 1 if channels == "mix" else source.num_channels
-        resampler = _Resampler(source.sample_rate, sample_rate, num_channels)
+        resampler = Resampler(source.sample_rate, sample_rate, num_channels)
         growth = max(1, math.ceil(sample_rate / source.sample_rate))
         num_read = num_given = 0
         for block in source.blocks(max(1, _BLOCK_VALUES // (source.num_channels * growth))):
@@ -287,7 +287,7 @@ class AudioWriter:
         if not self._path.parent.is_dir():
             raise AudioError(f"{self._path}: there is no folder {self._path.parent}")
         self._temporary = self._path.with_name(f".{uuid.uuid4().hex}.tmp")
-        self._resampler = _Resampler(self._rate, self._file_rate, self._num_channels)
+        self._resampler = Resampler(self._rate, self._file_rate, self._num_channels)
         self._pending = np.zeros((0, self._num_channels), np.float32)
         self._file: Any = None
         with _os_errors(self._path):
@@ -563,10 +563,17 @@ class _Source:
             self._raw.seek(here)
 
 
-class _Resampler:
+class Resampler:
     """soxr (quality HQ) over blocks [n, C], with a total length that the caller decides."""
 
     def __init__(self, from_rate: int, to_rate: int, num_channels: int) -> None:
+        """Begins before the first sample.
+
+        Args:
+            from_rate: of the blocks that will be pushed, in Hz.
+            to_rate: of what comes out, in Hz; the same rate passes blocks through.
+            num_channels: channels C.
+        """
         self._from, self._to = from_rate, to_rate
         self._num_channels = num_channels
         self._num_in = self._num_out = 0

@@ -32,6 +32,8 @@ WINDOW_FRAMES = 128
 MIN_WINDOW_FRAMES = 16
 RUNG_FRAMES = 4
 RUNGS_PER_OCTAVE = 8
+# Pieces that wait to be joined: a tensor of one sample weighs as much as a hundred of them.
+MAX_PIECES = 256
 
 
 def rung(num_frames: int) -> int:
@@ -55,6 +57,62 @@ class Window:
     num_frames: int
 
 
+class WindowCutter:
+    """Cuts one signal into windows as it arrives, whatever the sizes of its pieces.
+
+    Only what the next windows need is held in between.
+    """
+
+    def __init__(self, *, hop: int, context: Context, num_frames: int = WINDOW_FRAMES) -> None:
+        """Begins before the signal's first step.
+
+        Args:
+            hop: steps per frame (1 for codes).
+            context: what each window carries beyond its frames, in steps.
+            num_frames: frames of a full window, at most WINDOW_FRAMES; others are not canonical.
+        """
+        assert 0 < num_frames <= WINDOW_FRAMES
+        self._hop, self._context, self._num_frames = hop, context, num_frames
+        self._pending: list[Tensor] = []
+        self._num_pending = 0
+
+    def push(self, piece: Tensor) -> list[Window]:
+        """Full windows that the next piece `[..., n]`, any n, completes."""
+        if not self._pending:
+            self._pending.append(piece.new_zeros(*piece.shape[:-1], self._context.left))
+            self._num_pending = self._context.left
+        self._pending.append(piece)
+        self._num_pending += piece.shape[-1]
+        if len(self._pending) > MAX_PIECES:
+            self._pending = [torch.cat(self._pending, dim=-1)]
+        advance = self._num_frames * self._hop
+        full = advance + sum(self._context)
+        if self._num_pending < full:
+            return []
+        buffer = torch.cat(self._pending, dim=-1)
+        num_windows = (self._num_pending - full) // advance + 1
+        # A copy: what is kept must not keep a large piece alive.
+        self._pending = [buffer[..., num_windows * advance :].clone()]
+        self._num_pending -= num_windows * advance
+        starts = range(0, num_windows * advance, advance)
+        return [Window(buffer[..., start : start + full], self._num_frames) for start in starts]
+
+    def finish(self) -> list[Window]:
+        """The windows up to the signal's end, the last one from the ladder."""
+        if not self._pending:
+            return []
+        buffer = torch.cat(self._pending, dim=-1)
+        windows = []
+        while (num_steps := buffer.shape[-1] - self._context.left) > 0:
+            num_frames = min(-(-num_steps // self._hop), self._num_frames)
+            length = min(rung(num_frames), self._num_frames) * self._hop + sum(self._context)
+            values = buffer[..., :length]
+            missing = length - values.shape[-1]
+            windows.append(Window(torch.nn.functional.pad(values, (0, missing)), num_frames))
+            buffer = buffer[..., num_frames * self._hop :]
+        return windows
+
+
 def cut_windows(blocks: Iterable[Tensor], *, hop: int, context: Context) -> Iterator[Window]:
     """Cuts a stream into canonical windows, whatever the sizes of its blocks.
 
@@ -66,32 +124,10 @@ def cut_windows(blocks: Iterable[Tensor], *, hop: int, context: Context) -> Iter
     Yields:
         The windows in order. Only about one window and one block are held at a time.
     """
-    full = WINDOW_FRAMES * hop + sum(context)
-    pending: list[Tensor] = []
-    num_pending = 0
+    cutter = WindowCutter(hop=hop, context=context)
     for block in blocks:
-        if not pending:
-            pending.append(block.new_zeros(*block.shape[:-1], context.left))
-            num_pending = context.left
-        pending.append(block)
-        num_pending += block.shape[-1]
-        if num_pending < full:
-            continue
-        buffer = torch.cat(pending, dim=-1)
-        while buffer.shape[-1] >= full:
-            yield Window(buffer[..., :full], WINDOW_FRAMES)
-            buffer = buffer[..., WINDOW_FRAMES * hop :]
-        pending, num_pending = [buffer], buffer.shape[-1]
-    if not pending:
-        return
-    buffer = torch.cat(pending, dim=-1)
-    while (num_steps := buffer.shape[-1] - context.left) > 0:
-        num_frames = min(-(-num_steps // hop), WINDOW_FRAMES)
-        length = rung(num_frames) * hop + sum(context)
-        values = buffer[..., :length]
-        missing = length - values.shape[-1]
-        yield Window(torch.nn.functional.pad(values, (0, missing)), num_frames)
-        buffer = buffer[..., num_frames * hop :]
+        yield from cutter.push(block)
+    yield from cutter.finish()
 
 
 def run_blocks(

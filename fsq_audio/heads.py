@@ -118,8 +118,8 @@ class HarmonicNoise(nn.Module):
 
         Args:
             x: `[B, left + T + right, C]`, where left and right are `context`.
-            source: `[B, 2 * subframes, left + T + right]` int64, advances and phases (see
-                `fsq_audio.source`).
+            source: `[B, 2 * subframes + 1, left + T + right]` int64, advances, phases and the
+                number of the frame (see `fsq_audio.source`).
             voicing: what `voicing` makes of x; no gradient flows through it.
 
         Returns:
@@ -131,9 +131,11 @@ class HarmonicNoise(nn.Module):
             bands = gains.float().view(batch, num_frames * self.subframes, self.bands)
             filters = torch.exp((bands @ self.gain_interpolation).clamp(max=self.MAX_LOG_GAIN))
             with torch.no_grad():
-                advances, phases = (part.transpose(1, 2).flatten(1) for part in source.chunk(2, 1))
+                advances, phases = (
+                    part.transpose(1, 2).flatten(1) for part in source[:, :-1].chunk(2, 1)
+                )
                 pulses = self._spectra(pulse_train(advances, phases, step=self.step))
-                noise = self._spectra(self._noise(batch, num_frames))
+                noise = self._spectra(self._noise(source[:, -1, self.context.left], num_frames))
                 share = sharpened((voicing @ self.voicing_interpolation).clamp(0, 1))
                 mixed = pulses * share.sqrt() + noise * (1 - share).sqrt()
             pieces = torch.fft.irfft(mixed * filters, n=self.window_length)
@@ -149,11 +151,14 @@ class HarmonicNoise(nn.Module):
         spectra: Tensor = torch.fft.rfft(frames * self.analysis_window)
         return spectra
 
-    def _noise(self, batch: int, num_frames: int) -> Tensor:
-        """`[B, num_frames * hop]`; in training another stretch for each item and step."""
-        first = torch.full((batch, 1), -self.context.left * self.hop, device=self.noise.device)
+    def _noise(self, start: Tensor, num_frames: int) -> Tensor:
+        """The noise around frames `start` `[B]` and after; in training it starts anywhere.
+
+        `[B, num_frames * hop]`, where the first `context.left` frames stand before `start`.
+        """
+        first = (start[:, None] - self.context.left) * self.hop
         if self.training:
-            first = torch.randint(len(self.noise), (batch, 1), device=self.noise.device)
+            first = torch.randint(len(self.noise), first.shape, device=self.noise.device)
         places = first + torch.arange(num_frames * self.hop, device=self.noise.device)
         return self.noise[places % len(self.noise)]
 

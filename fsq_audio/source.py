@@ -38,7 +38,7 @@ class PitchPredictor(nn.Module):
         super().__init__()
         self.sample_rate, self.subframes = sample_rate, subframes
         self.step = hop // subframes
-        self.source_rows = 2 * subframes
+        self.source_rows = 2 * subframes + 1
         self.project = nn.Linear(channels, width)
         self.trunk = Trunk(channels=width, num_blocks=2, expansion=2, kernel_size=3, causal=False)
         self.norm = nn.LayerNorm(width)
@@ -65,16 +65,41 @@ class PitchPredictor(nn.Module):
         return (cycles * TURN).round().long()
 
     def source(self, advances: Tensor) -> Tensor:
-        """What the source does in each frame of a recording: advances, and phases.
+        """What the source does in each frame of a whole recording.
 
         Args:
             advances: `[B, T * subframes]` int64, from the first frame on.
 
         Returns:
-            `[B, source_rows, T]` int64.
+            `[B, source_rows, T]` int64: advances, phases, and the number of the frame.
         """
-        parts = advances, start_phases(advances, step=self.step)
-        rows = [part.view(len(part), -1, self.subframes) for part in parts]
+        return RunningSource(self).push(advances)
+
+
+class RunningSource:
+    """What the source does in a recording that comes in pieces: what `source` says of the whole."""
+
+    def __init__(self, pitch: PitchPredictor) -> None:
+        """Begins before the first frame."""
+        self._subframes, self._step = pitch.subframes, pitch.step
+        self._last: Tensor | None = None
+        self._phase: Tensor | int = 0
+        self._num_frames = 0
+
+    def push(self, advances: Tensor) -> Tensor:
+        """Of the next frames: `[B, T * subframes]` int64 -> `[B, source_rows, T]` int64."""
+        if advances.shape[-1] == 0:
+            return advances.new_zeros(len(advances), 2 * self._subframes + 1, 0)
+        last = advances[..., :1] if self._last is None else self._last
+        gained = _gained(torch.cat([last, advances], dim=-1), step=self._step)[..., 1:]
+        total = self._phase + gained.cumsum(-1)
+        parts = advances, (total - gained) % TURN
+        rows = [part.view(len(part), -1, self._subframes) for part in parts]
+        num_frames = rows[0].shape[1]
+        count = self._num_frames + torch.arange(num_frames, device=advances.device)
+        self._last, self._phase = advances[..., -1:], total[..., -1:] % TURN
+        self._num_frames += num_frames
+        rows.append(count[None, :, None].expand(len(advances), -1, 1))
         return torch.cat(rows, dim=2).transpose(1, 2)
 
 
@@ -88,7 +113,7 @@ def start_phases(advances: Tensor, *, step: int) -> Tensor:
     Returns:
         `[..., N]` int64 in [0, TURN).
     """
-    gained = (_before(advances) + advances) * (step // 2)
+    gained = _gained(advances, step=step)
     return (gained.cumsum(-1) - gained) % TURN
 
 
@@ -124,6 +149,11 @@ def white_noise(length: int) -> Tensor:
     """The same noise always and everywhere, at unit power: `[length]` float32."""
     # Of all generators, numpy's oldest is the one whose stream is promised never to change.
     return torch.from_numpy(np.random.RandomState(0).standard_normal(length).astype(np.float32))
+
+
+def _gained(advances: Tensor, *, step: int) -> Tensor:
+    """What the phase gains in each subframe."""
+    return (_before(advances) + advances) * (step // 2)
 
 
 def _before(advances: Tensor) -> Tensor:

@@ -293,7 +293,7 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
                         places.append((item, row, window.num_frames))
                         yield len(places) - 1, values
 
-        results = dict(self._run(rows(), self._encode_block))
+        results = dict(self.run_windows(rows(), self.encode_block))
         pieces: dict[int, dict[int, list[Tensor]]] = {}
         for index, (item, row, num_frames) in enumerate(places):
             codes = results[index][:, :num_frames]
@@ -303,7 +303,8 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
             for rows in pieces.values()
         ]
 
-    def _encode_block(self, waveform: Tensor) -> Tensor:
+    def encode_block(self, waveform: Tensor) -> Tensor:
+        """Codes `[N, G, T]` of windows `[N, left + T * hop + right]`, in `encoder.context`."""
         codes: Tensor = self.quantizer(self.encoder(waveform)).codes
         return codes
 
@@ -315,7 +316,7 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
         num_groups: int | None,
         source: Source | None = None,
     ) -> AudioTokens:
-        kept = self._check_groups(num_groups)
+        kept = self.check_groups(num_groups)
         padded = torch.full((len(codes), kept, max(c.shape[-1] for c in codes)), DROPPED)
         for row, item in zip(padded, codes, strict=True):
             row[:, : item.shape[-1]] = item[:kept]
@@ -405,12 +406,12 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
         def rows() -> Iterator[tuple[tuple[int, int, int], Tensor]]:
             for item, (codes, source) in enumerate(zip(items, sources, strict=True)):
-                block = torch.cat([source, _marked(codes)], dim=1)
+                block = torch.cat([source, mark_codes(codes)], dim=1)
                 for window in cut_windows([block], hop=1, context=self.decoder.context):
                     for row, values in enumerate(window.values):
                         yield (item, row, window.num_frames), values
 
-        for (item, row, num_frames), samples in self._run(rows(), self._decode_block):
+        for (item, row, num_frames), samples in self.run_windows(rows(), self.decode_block):
             yield (item, row), samples[: num_frames * self.hop_length]
 
     def _sources(self, items: list[Tensor]) -> list[Tensor]:
@@ -424,12 +425,12 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
         def rows() -> Iterator[tuple[tuple[int, int, int], Tensor]]:
             for item, codes in enumerate(items):
-                for window in cut_windows([_marked(codes)], hop=1, context=pitch.context):
+                for window in cut_windows([mark_codes(codes)], hop=1, context=pitch.context):
                     for row, values in enumerate(window.values):
                         yield (item, row, window.num_frames), values
 
         pieces: list[list[list[Tensor]]] = [[[] for _ in codes] for codes in items]
-        for (item, row, num_frames), advances in self._run(rows(), self._pitch_block):
+        for (item, row, num_frames), advances in self.run_windows(rows(), self.pitch_block):
             pieces[item][row].append(advances[: num_frames * pitch.subframes])
         sources = []
         for rows_of_item in pieces:
@@ -437,11 +438,25 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
             sources.append(pitch.source(advances))
         return sources
 
-    def _pitch_block(self, block: Tensor) -> Tensor:
+    def pitch_block(self, block: Tensor) -> Tensor:
+        """Advances of the decoder's source in windows of codes.
+
+        Args:
+            block: `[N, G + 1, left + T + right]` of `mark_codes`, in `decoder.pitch.context`.
+
+        Returns:
+            `[N, T * subframes]` int64.
+        """
         assert self.decoder.pitch is not None
         return self.decoder.pitch.advances(self.decoder.pitch(self._latents(block)))
 
-    def _decode_block(self, block: Tensor) -> Tensor:
+    def decode_block(self, block: Tensor) -> Tensor:
+        """Waveform `[N, T * hop_length]` of windows of codes.
+
+        Args:
+            block: `[N, X + G + 1, left + T + right]`, in `decoder.context`: what the source does,
+                if there is one, above what `mark_codes` gives.
+        """
         num_rows = self.decoder.source_rows
         waveform: Tensor = self.decoder(self._latents(block[:, num_rows:]), block[:, :num_rows])
         return waveform
@@ -451,9 +466,10 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
     # Shared
 
-    def _run(
+    def run_windows(
         self, windows: Iterator[tuple[Key, Tensor]], function: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[Key, Tensor]]:
+        """Runs one of the `_block` functions over windows; see `fsq_audio.blocks.run_blocks`."""
         device = next(self.parameters()).device
         return run_blocks(
             windows,
@@ -462,7 +478,12 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
             num_threads=torch.get_num_threads() if device.type == "cpu" else 1,
         )
 
-    def _check_groups(self, num_groups: int | None, available: int | None = None) -> int:
+    def check_groups(self, num_groups: int | None, available: int | None = None) -> int:
+        """How many groups are kept of those available; None: all.
+
+        Raises:
+            ConfigError: out of range.
+        """
         available = self.num_groups if available is None else available
         if num_groups is None:
             return available
@@ -472,10 +493,10 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
     def _check_tokens(self, tokens: AudioTokens, num_groups: int | None) -> Tensor:
         tokens.check_format(self.format)
-        return tokens.codes[:, : self._check_groups(num_groups, tokens.codes.shape[1])]
+        return tokens.codes[:, : self.check_groups(num_groups, tokens.codes.shape[1])]
 
 
-def _marked(codes: Tensor) -> Tensor:
+def mark_codes(codes: Tensor) -> Tensor:
     """Codes `[R, G, T]` -> `[R, G + 1, T]` in which zero means "outside".
 
     Windows are filled up with zeros: so codes move up by one, and a last row marks the frames that

@@ -93,6 +93,29 @@ class TokenFormat:
         """Frames per second."""
         return self.sample_rate / self.hop_length
 
+    def check(self, expected: TokenFormat) -> None:
+        """Makes sure that a model can decode tokens of this format.
+
+        Args:
+            expected: The model's own format.
+
+        Raises:
+            TokenError: They belong to another model.
+        """
+        if self.fingerprint != expected.fingerprint:
+            raise TokenError(
+                f"these tokens belong to model {self.fingerprint}, not to this model, "
+                f"{expected.fingerprint}: decode them with the model that made them, "
+                f"or tokenize the audio again"
+            )
+        for name in ("sample_rate", "hop_length", "codebook_size", "quantizer"):
+            mine, other = getattr(self, name), getattr(expected, name)
+            if mine != other:
+                raise TokenError(
+                    f"these tokens claim to belong to this model, {expected.fingerprint}, "
+                    f"but their {name} is {mine}, not {other}: they were altered"
+                )
+
 
 @dataclass(frozen=True)
 class Source:
@@ -262,19 +285,7 @@ class AudioTokens:
         Raises:
             TokenError: They belong to another model.
         """
-        if self.format.fingerprint != expected.fingerprint:
-            raise TokenError(
-                f"these tokens belong to model {self.format.fingerprint}, not to this model, "
-                f"{expected.fingerprint}: decode them with the model that made them, "
-                f"or tokenize the audio again"
-            )
-        for name in ("sample_rate", "hop_length", "codebook_size", "quantizer"):
-            mine, other = getattr(self.format, name), getattr(expected, name)
-            if mine != other:
-                raise TokenError(
-                    f"these tokens claim to belong to this model, {expected.fingerprint}, "
-                    f"but their {name} is {mine}, not {other}: they were altered"
-                )
+        self.format.check(expected)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one recording to a token file (`.fsq`), whole or not at all.

@@ -271,7 +271,7 @@ def test_a_device_that_is_not_there(command: Command, tmp_path: Path) -> None:
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in ("tokenize", "decode", "reconstruct", "evaluate", "info"):
+    for verb in ("tokenize", "decode", "reconstruct", "stream", "evaluate", "info"):
         assert main([verb, "--help"]) == 0
         assert f"usage: fsq-audio {verb}" in capsys.readouterr().out
     assert main(["--version"]) == 0

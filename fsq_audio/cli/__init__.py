@@ -41,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.parser.print_usage(sys.stderr)
         print(f"{arguments.parser.prog}: error: {one_line(str(error))}", file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
-        print("fsq-audio: interrupted: run the same command to continue", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        advice = str(interrupt) or "run the same command to continue"
+        print(f"fsq-audio: interrupted: {advice}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not try to flush it at exit.

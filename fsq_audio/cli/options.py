@@ -138,10 +138,12 @@ def add_running(verb: argparse.ArgumentParser) -> None:
     add_talking(verb)
 
 
-def add_talking(verb: argparse.ArgumentParser) -> None:
-    """What is said about it."""
+def add_talking(verb: argparse.ArgumentParser, *, as_json: bool = True) -> None:
+    """What is said about it, and whether it can be as JSON."""
     group = verb.add_argument_group("messages")
-    group.add_argument("--json", action="store_true", help="JSON on standard output, one a line")
+    if as_json:
+        text = "JSON on standard output, one a line"
+        group.add_argument("--json", action="store_true", help=text)
     loudness = group.add_mutually_exclusive_group()
     loudness.add_argument(
         "-v", "--verbose", action="count", default=0, help="say more; show where errors arise"

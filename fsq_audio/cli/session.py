@@ -95,15 +95,7 @@ class Session:
             ConfigError: the device is not there.
             UsageError: the model has fewer groups than asked for.
         """
-        if self.arguments.num_threads is not None:
-            torch.set_num_threads(self.arguments.num_threads)
-        device = choose_device(self.arguments.device)
-        model = load_model(self.arguments.model).to(device)
-        self.console.detail(f"model {model.fingerprint} on {device}")
-        kept = self.arguments.num_groups
-        if kept is not None and kept > model.num_groups:
-            raise UsageError(f"--num-groups {kept}: the model has {model.num_groups}")
-        return model
+        return open_model(self.arguments, self.console)
 
     def check_audio_output(self) -> None:
         """Makes sure that there is such an encoding, before any work.
@@ -148,6 +140,29 @@ class Session:
 def make_console(arguments: Namespace) -> Console:
     """The console that `--json`, `-v` and `-q` ask for."""
     return Console(as_json=arguments.json, verbose=bool(arguments.verbose), quiet=arguments.quiet)
+
+
+def open_model(arguments: Namespace, console: Console) -> AudioTokenizer:
+    """The model that the options name, on its device.
+
+    Args:
+        arguments: of `add_model` and `add_groups`.
+        console: where it is told which.
+
+    Raises:
+        CheckpointError: there is none.
+        ConfigError: the device is not there.
+        UsageError: the model has fewer groups than asked for.
+    """
+    if arguments.num_threads is not None:
+        torch.set_num_threads(arguments.num_threads)
+    device = choose_device(arguments.device)
+    model = load_model(arguments.model).to(device)
+    console.detail(f"model {model.fingerprint} on {device}")
+    kept = arguments.num_groups
+    if kept is not None and kept > model.num_groups:
+        raise UsageError(f"--num-groups {kept}: the model has {model.num_groups}")
+    return model
 
 
 def load_model(source: str) -> AudioTokenizer:
