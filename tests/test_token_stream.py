@@ -57,7 +57,7 @@ def test_what_was_written_is_read(sizes: list[int], missing: int, binary: bool) 
 
 
 def test_binary_streams_take_what_the_codes_hold() -> None:
-    """1000 frames of 3 codes of log2(1000) bits, in records of 8: within 2 bytes for each record."""
+    """1000 frames of 3 codes of log2(1000) bits, in records of 8 frames: 3 bytes more for each."""
     data = written(list(some_codes(1000).split(8, dim=1)), 320000, binary=True)
     assert len(data) < 1000 * 3 * 9.97 / 8 + 125 * 3 + 300
 
