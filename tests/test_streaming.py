@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -20,6 +23,8 @@ from fsq_audio.streaming import StreamingDecoder, StreamingEncoder
 from fsq_audio.tokenizer import AudioTokenizer
 
 CAUSAL = [name for name in ARCHITECTURES if name.endswith("causal")]
+MEBIBYTE = 2**20
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MODELS: dict[str, AudioTokenizer] = {}  # built once for all examples
 
 
@@ -241,3 +246,46 @@ def test_samples_that_are_given_cannot_be_taken_back() -> None:
 def test_the_front_door_has_both() -> None:
     assert fsq_audio.StreamingEncoder is StreamingEncoder
     assert fsq_audio.StreamingDecoder is StreamingDecoder
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    pages = Path("/proc/self/statm").read_text("utf-8").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def growth(model: AudioTokenizer, speech: Tensor, *, seconds: int, block_frames: int) -> int:
+    """What memory gains over a long stream, once it has run for a while, in bytes.
+
+    The stream ends as it should, with as many samples as went in.
+    """
+    encoder = StreamingEncoder(model, block_frames=block_frames)
+    decoder = StreamingDecoder(model, block_frames=block_frames)
+    pieces = itertools.cycle(speech.split([len(speech) - 9001, 1, 1000, 8000]))
+    num_given, before = 0, 0
+    while encoder.num_samples < seconds * model.sample_rate:
+        num_given += len(decoder.push(encoder.push(next(pieces))))
+        if encoder.num_samples < seconds * model.sample_rate // 5:
+            before = resident()
+    gained = resident() - before
+    num_given += len(decoder.flush(encoder.flush(), num_samples=encoder.num_samples))
+    assert num_given == encoder.num_samples
+    return gained
+
+
+@LINUX
+@pytest.mark.parametrize("name", ["spectral-harmonic_noise", "spectral-istft-causal"])
+def test_memory_does_not_grow(name: str, speech: Tensor) -> None:
+    gained = growth(build_tiny(name), speech, seconds=400, block_frames=64)
+    assert gained < 16 * MEBIBYTE  # the allocator gives and takes some 8
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("block_frames", [8, 128])
+def test_memory_does_not_grow_over_an_hour(
+    packaged: AudioTokenizer, speech: Tensor, block_frames: int
+) -> None:
+    gained = growth(packaged, speech, seconds=3600, block_frames=block_frames)
+    print(f"blocks of {block_frames}: {gained / MEBIBYTE:.2f} MiB in the last 48 minutes of 60")
+    assert gained < 16 * MEBIBYTE
