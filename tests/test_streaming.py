@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
-from conftest import ARCHITECTURES, SAMPLES, build_tiny
+from conftest import ARCHITECTURES, ROOT, SAMPLES, build_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -246,6 +247,15 @@ def test_samples_that_are_given_cannot_be_taken_back() -> None:
 def test_the_front_door_has_both() -> None:
     assert fsq_audio.StreamingEncoder is StreamingEncoder
     assert fsq_audio.StreamingDecoder is StreamingDecoder
+
+
+def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "streaming.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    scope: dict[str, Tensor] = {}
+    exec(compile(code, "streaming.md", "exec"), scope)
+    assert scope["speech"].shape == (84_800,)
 
 
 def resident() -> int:
