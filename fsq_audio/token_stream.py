@@ -110,8 +110,7 @@ class TokenStreamWriter:
         return _FRAMES.pack(codes.shape[1]) + packed
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
+        write_now(self._file, data)
 
 
 class TokenStreamReader:
@@ -230,6 +229,14 @@ class TokenStreamReader:
         return TokenError(
             f"the stream was cut short: {self._num_frames} frames came, and no end of it"
         )
+
+
+def write_now(file: BinaryIO, data: bytes) -> None:
+    """Writes all of it and keeps nothing back, also where a file is unbuffered (`python -u`)."""
+    rest = memoryview(data)
+    while rest:  # unbuffered, a signal may interrupt it half way
+        rest = rest[file.write(rest) :]
+    file.flush()
 
 
 def _line(**values: Any) -> bytes:

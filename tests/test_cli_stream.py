@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,7 @@ def start(direction: str, model: Path, *options: str, **pipes: object) -> subpro
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **{"stdin": subprocess.PIPE, **pipes},
     )
@@ -202,13 +204,15 @@ def test_frames_are_out_while_the_input_goes_on(tmp_path: Path, pcm: bytes) -> N
     model.save_pretrained(tmp_path)
     encode = start("encode", tmp_path, "--block-frames", "1", "--format", "binary")
     decode = start("decode", tmp_path, "--block-frames", "1", stdin=encode.stdout)
+    watchdog = threading.Timer(120, encode.kill)
+    watchdog.start()
     assert encode.stdin is not None
     assert decode.stdout is not None
     hop_bytes, came = 2 * model.hop_length, b""
     for place in range(0, 5 * hop_bytes, hop_bytes):
         encode.stdin.write(pcm[place : place + hop_bytes])
         encode.stdin.flush()
-        came += decode.stdout.read(hop_bytes)  # waits for ever if one frame were kept back
+        came += decode.stdout.read(hop_bytes)  # waits in vain if one frame is kept back
     encode.stdin.write(pcm[5 * hop_bytes : 5 * hop_bytes + 100])
     encode.stdin.flush()
     # The last samples are read before the signal comes: the encoder waits for more.
@@ -223,6 +227,7 @@ def test_frames_are_out_while_the_input_goes_on(tmp_path: Path, pcm: bytes) -> N
     said = encode.stderr.read().decode().splitlines()
     assert said[-1] == "fsq-audio: interrupted: what was heard until then is complete"
     encode.stdin.close()
+    watchdog.cancel()
 
 
 def num_unread(pipe: int) -> int:

@@ -143,6 +143,16 @@ def test_a_wrong_header_is_named(changes: dict[str, object], told: str, binary: 
         TokenStreamReader(io.BytesIO(data))
 
 
+def test_an_interrupted_write_goes_on() -> None:
+    class Raw(io.BytesIO):
+        def write(self, data: bytes) -> int:
+            return super().write(data[:5])
+
+    raw = Raw()
+    TokenStreamWriter(raw, FORMAT, num_groups=3, binary=True).end(some_codes(), 7 * 320)
+    assert raw.getvalue() == written([some_codes()], 7 * 320, binary=True)
+
+
 def test_what_is_no_stream_is_refused() -> None:
     for data in (b"RIFF....WAVE", b"\x00\x01", b"\x89PNG\r\n\x1a\n", b"fsq"):
         with pytest.raises(TokenError, match="no stream of tokens"):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fsq_audio.audio import Resampler, resampled_length
 from fsq_audio.errors import AudioError
+from fsq_audio.token_stream import write_now
 
 _READ_BYTES = 2**16
 _DTYPES: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
@@ -138,5 +139,4 @@ class PCMWriter:
     def _write(self, block: NDArray[Any]) -> None:
         if self._dtype.kind == "i":
             block = np.clip(np.rint(block.astype(np.float64) * 2**15), -(2**15), 2**15 - 1)
-        self._file.write(block.astype(self._dtype).tobytes())
-        self._file.flush()
+        write_now(self._file, block.astype(self._dtype).tobytes())
