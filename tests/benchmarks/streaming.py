@@ -92,11 +92,11 @@ def measure(model: AudioTokenizer, speech: Tensor, *, block_frames: int) -> Meas
     parts = [encoder.push(piece) for piece in speech.split(model.hop_length)]
     codes = torch.cat([*parts, encoder.flush()], dim=1)
     encoded = time.process_time()
-    parts = [decoder.push(piece) for piece in tokens.codes[0].split(1, dim=1)]
-    samples = torch.cat([*parts, decoder.flush(num_samples=len(quarter))])
+    *frames, last = tokens.codes[0].split(1, dim=1)
+    parts = [decoder.push(frame) for frame in frames]
+    samples = torch.cat([*parts, decoder.flush(last, num_samples=len(quarter))])
     decoded = time.process_time()
 
-    error = (samples - whole).square().mean().sqrt() / whole.square().mean().sqrt()
     return Measured(
         block_frames=block_frames,
         encoder_latency=encoder.latency,
@@ -106,7 +106,32 @@ def measure(model: AudioTokenizer, speech: Tensor, *, block_frames: int) -> Meas
         decode_cost=(decoded - encoded) * model.sample_rate / len(quarter),
         num_differing=int((codes != expected).sum()),
         num_codes=codes.numel(),
-        error=float(error),
+        error=relative_error(samples, whole),
+    )
+
+
+def relative_error(samples: Tensor, expected: Tensor) -> float:
+    """Root mean square of the difference, relative to what was expected; both `[S]`."""
+    return float((samples - expected).square().mean().sqrt() / expected.square().mean().sqrt())
+
+
+def measure_hour(model: AudioTokenizer, speech: Tensor, *, block_frames: int) -> str:
+    """Speech again and again for an hour: how far rounding has come by its last minute."""
+    minute = 60 * model.sample_rate
+    hour = speech.repeat(-(-60 * minute // len(speech)))[: 60 * minute]
+    encoder = StreamingEncoder(model, block_frames=block_frames)
+    decoder = StreamingDecoder(model, block_frames=block_frames)
+    expected = model.encode(hour)
+    codes = torch.cat([*(encoder.push(piece) for piece in hour.split(minute)), encoder.flush()], 1)
+    *pieces, last = expected.codes[0].split(1000, dim=1)
+    parts = [decoder.push(piece) for piece in pieces]
+    samples = torch.cat([*parts, decoder.flush(last, num_samples=len(hour))])
+    whole = model.decode(expected)[0]
+    return (
+        f"An hour in blocks of {block_frames}, through the model in the package: "
+        f"{int((codes != expected.codes[0]).sum())} of {codes.numel()} codes differ; the error of "
+        f"the samples is {relative_error(samples[:minute], whole[:minute]):.0e} in the first "
+        f"minute and {relative_error(samples[-minute:], whole[-minute:]):.0e} in the last."
     )
 
 
@@ -169,6 +194,7 @@ def main() -> None:
             rows.append(measure(model, part, block_frames=block_frames))
             print(rows[-1], flush=True)
         texts.append(render(name, model, rows))
+    texts.append(measure_hour(packaged, speech, block_frames=8))
     texts.append(
         f"{len(speech) / 16000:.0f} s of speech, half of it for random weights, and a quarter of "
         f"that decoded; {platform.machine()}, one thread, torch "
