@@ -70,6 +70,7 @@ EXTRAS = {
     "webdataset": ["webdataset>=1.0"],
     "espnet": ["kaldiio>=2.18"],
     "units": ["tokenizers>=0.19"],
+    "datasets": ["datasets>=4.0"],
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "train": ["pystoi>=0.4", "tensorboard>=2.14"],
@@ -84,9 +85,9 @@ EXTRAS["test"] = [
     *EXTRAS["webdataset"],
     *EXTRAS["cluster"],
     *EXTRAS["espnet"],
+    *EXTRAS["datasets"],
     # Readers of the formats of units.
     "codec-bpe>=1.4",
-    "datasets>=3.0",
     "megatron-core>=0.13",
     "hypothesis>=6.100",
     # Drives the Chromium of the system, where there is one; downloads none of its own.

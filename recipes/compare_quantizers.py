@@ -39,6 +39,7 @@ from fsq_audio.evaluation.metric import SAMPLE_RATE, Pair, Voice
 from fsq_audio.evaluation.rates import count_usage
 from fsq_audio.evaluation.signals import mel_distance
 from fsq_audio.evaluation.system import CodeTable
+from fsq_audio.language_model.model import build_llama
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import RunConfig
 from fsq_audio.training.overrides import read_mapping
@@ -259,26 +260,17 @@ def compression_cost(
         config: of the language model.
         seed: of its weights and batches.
     """
-    # Imported late: those who measure no cost need no transformers.
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     set_seed(seed)
     num_groups = train_codes[0].shape[0]
     separator = num_groups * vocabulary
     streams = [_stream(codes, vocabulary, separator) for codes in (train_codes, held_out)]
     learnt, unseen = (_contexts(stream, config.context, separator) for stream in streams)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=separator + 1,
-            hidden_size=config.width,
-            intermediate_size=3 * config.width,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.width // 32,
-            max_position_embeddings=config.context + 1,
-            tie_word_embeddings=True,
-            bos_token_id=separator,
-            eos_token_id=separator,
-        )
+    model = build_llama(
+        separator + 1,
+        eos_id=separator,
+        width=config.width,
+        layers=config.layers,
+        context=config.context + 1,
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, fused=True)
     warmup = max(config.steps // 10, 1)
@@ -306,6 +298,7 @@ def compression_cost(
 
 
 def _nats(model: Any, contexts: Tensor) -> Tensor:
+    # `next_id_nats` is faster, and rounds otherwise: results that are there would not come again.
     logits = model(input_ids=contexts[:, :-1]).logits
     return F.cross_entropy(logits.transpose(1, 2), contexts[:, 1:], reduction="none")
 

@@ -56,7 +56,7 @@ from fsq_audio.training.losses import SourceLoss, SpectralLoss, saturation_loss
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.schedules import parameter_groups, warmup_cosine
 from fsq_audio.training.sources import read_recordings
-from fsq_audio.training.state import Checkpoints, WeightAverage, check_agreement
+from fsq_audio.training.state import Checkpoints, WeightAverage, check_agreement, set_num_threads
 from fsq_audio.training.tracking import (
     Clock,
     Example,
@@ -81,12 +81,7 @@ def train(run: RunConfig, output: Path) -> None:
     if accelerator.is_main_process:
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")
-    if run.num_threads is not None:
-        torch.set_num_threads(run.num_threads)
-    elif accelerator.device.type == "cpu" and torch.get_num_threads() == 1:
-        # `accelerate launch` gives a process one thread unless it is told otherwise.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max((cores or 1) // accelerator.num_processes, 1))
+    set_num_threads(accelerator, run.num_threads)
 
     # The tokenizer and its data. Every process begins with the same weights.
     set_seed(run.seed)

@@ -23,6 +23,7 @@ SCRIPTS = sorted([*(ROOT / "recipes").rglob("*.py"), *(ROOT / "egs").glob("*/*.p
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 LAUNCHERS = sorted((ROOT / "configs" / "accelerate").glob("*.yaml"))
 SWEEPS = sorted((ROOT / "configs" / "compare_quantizers").glob("*.yaml"))
+UNIT_LMS = sorted((ROOT / "configs" / "unit_lm").glob("*.yaml"))
 
 # A room may import the rooms of its line, and whatever those may import. A room is a file or a
 # folder of fsq_audio (`__init__` is the package's own), or one of the folders beside it.
@@ -56,7 +57,8 @@ ARROWS: dict[str, set[str]] = {
     "corpus": {"audio", "errors"},
     "encoding": {"tokenizer", "audio", "tokens"},
     "evaluation": {"tokenizer", "audio"},
-    "training": {"tokenizer", "arithmetic", "audio", "corpus"},
+    "language_model": {"units", "errors"},
+    "training": {"tokenizer", "arithmetic", "audio", "corpus", "language_model", "units"},
     "report": {"__init__", "evaluation", "audio"},
     "cli": {
         "__init__", "arithmetic", "batches", "benchmark", "corpus", "encoding", "evaluation",
@@ -64,7 +66,10 @@ ARROWS: dict[str, set[str]] = {
     },
     "extraction": {"__init__", "batches", "corpus", "encoding", "tokenizer", "units"},
     "__main__": {"cli"},
-    "recipes": {"__init__", "evaluation", "tokenizer", "training"},
+    "recipes": {
+        "__init__", "audio", "evaluation", "language_model", "tokenizer", "tokens", "training",
+        "units",
+    },
     "egs": set(),  # they call commands only
 }  # fmt: skip
 
@@ -276,8 +281,9 @@ def test_all_configs_are_found() -> None:
     assert CONFIGS
     assert LAUNCHERS
     found = sorted(path for path in (ROOT / "configs").rglob("*") if path.is_file())
-    assert found == sorted([*CONFIGS, *LAUNCHERS, *SWEEPS])
+    assert found == sorted([*CONFIGS, *LAUNCHERS, *SWEEPS, *UNIT_LMS])
     assert SWEEPS
+    assert UNIT_LMS
 
 
 @pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -66,6 +67,39 @@ class WeightAverage:
         self.num_updates = state["num_updates"]
         for name, tensor in self.weights.items():
             tensor.copy_(state["weights"][name])
+
+
+class EarlyStopping:
+    """Which validation was best, and when to give up hope of a better one.
+
+    Attributes:
+        best: the lowest loss so far.
+        num_since: validations since then.
+    """
+
+    def __init__(self, *, patience: int | None) -> None:
+        self.patience = patience
+        self.best = math.inf
+        self.num_since = 0
+
+    def is_best(self, loss: float) -> bool:
+        """Whether this validation is better than all before it."""
+        better = loss < self.best
+        self.best, self.num_since = (loss, 0) if better else (self.best, self.num_since + 1)
+        return better
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `patience` validations in a row were not better."""
+        return self.patience is not None and self.num_since >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"best": self.best, "num_since": self.num_since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From checkpoints."""
+        self.best, self.num_since = state["best"], state["num_since"]
 
 
 class Checkpoints:
@@ -138,6 +172,21 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def set_num_threads(accelerator: Accelerator, num_threads: int | None) -> None:
+    """Sets the threads of this process's computations on the CPU.
+
+    Args:
+        accelerator: whose processes share the cores.
+        num_threads: None for this process's share of them.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    elif accelerator.device.type == "cpu" and torch.get_num_threads() == 1:
+        # `accelerate launch` gives a process one thread unless it is told otherwise.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max((cores or 1) // accelerator.num_processes, 1))
 
 
 def check_agreement(accelerator: Accelerator, *modules: nn.Module) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,38 @@ def count_items(path: str | os.PathLike[str]) -> int:
     """
     with _naming(path):
         return int(pq.read_metadata(path).num_rows)
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a store holds.
+
+    Attributes:
+        num_items: recordings.
+        num_frames: of all of them.
+    """
+
+    num_items: int
+    num_frames: int
+
+
+def count_frames(path: str | os.PathLike[str], *, split: str | None = None) -> Count:
+    """Counts what a store holds; of the rows only the numbers of frames are read.
+
+    Args:
+        path: The folder of a store, or one shard.
+        split: Only this one; None for all.
+
+    Raises:
+        TokenError: As for `find_shards`, or a file is no shard of units.
+    """
+    num_items = num_frames = 0
+    for shard in find_shards(path, split=split):
+        with _naming(shard), pq.ParquetFile(shard) as file:
+            _info(file)
+            frames = file.read(columns=["num_frames"]).column(0).to_numpy()
+            num_items, num_frames = num_items + len(frames), num_frames + int(frames.sum())
+    return Count(num_items, num_frames)
 
 
 def find_shards(path: str | os.PathLike[str], *, split: str | None = None) -> list[Path]:
