@@ -74,6 +74,9 @@ EXTRAS = {
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "train": ["pystoi>=0.4", "tensorboard>=2.14"],
+    # The pages of docstrings, and docs/listen.ipynb.
+    "docs": ["pdoc>=14.0"],
+    "notebook": ["ipywidgets>=8.0", "jupyterlab>=4.0", "matplotlib>=3.8"],
     "dev": ["mypy>=1.14", "pre-commit>=3.5", "ruff>=0.9", "types-PyYAML>=6.0"],
 }
 EXTRAS["test"] = [
@@ -90,6 +93,11 @@ EXTRAS["test"] = [
     "codec-bpe>=1.4",
     "megatron-core>=0.13",
     "hypothesis>=6.100",
+    # docs/listen.ipynb is run, and the pages of docstrings are built.
+    "ipykernel>=6.29",
+    "nbclient>=0.10",
+    "nbformat>=5.10",
+    *EXTRAS["docs"],
     # Drives the Chromium of the system, where there is one; downloads none of its own.
     "playwright>=1.45",
     "pytest>=8.0",

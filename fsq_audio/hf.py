@@ -331,7 +331,19 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         num_quantizers: int | None = None,
         audio_codes: Tensor | None = None,
     ) -> FSQAudioOutput:
-        """Encodes, unless there are codes, and decodes."""
+        """Encodes, unless there are codes, and decodes.
+
+        Args:
+            input_values: [B, 1, S] in [-1, 1] at `config.sampling_rate`.
+            padding_mask: see `encode`.
+            num_quantizers: keep only the first groups.
+            audio_codes: [B, g, T], to be decoded instead of those of `input_values`.
+
+        Raises:
+            AudioError: no samples, NaN or infinity.
+            ConfigError: another shape, padding on the left, an empty item, or too many groups.
+            TokenError: codes out of range, or none, or too few for the mask.
+        """
         if padding_mask is None:
             padding_mask = torch.ones_like(input_values, dtype=torch.bool)
         mask = self.get_audio_codes_mask(padding_mask)

@@ -71,7 +71,11 @@ class AudioTokenizer(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: TokenizerConfig) -> AudioTokenizer:
-        """A tokenizer with random weights."""
+        """A tokenizer with random weights, in training mode.
+
+        Raises:
+            ConfigError: the quantizer is unknown, or its options are wrong.
+        """
         return cls(config)
 
     @classmethod

@@ -31,7 +31,7 @@ from fsq_audio.tokenizer import AudioTokenizer
 ROOT = Path(__file__).parent.parent
 EXTRAS = {
     "eval", "eval-more", "report", "cluster", "lhotse", "webdataset", "espnet", "transformers",
-    "onnx", "datasets", "train", "units", "ray", "test", "dev", "all",
+    "onnx", "datasets", "train", "units", "ray", "docs", "notebook", "test", "dev", "all",
 }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class UnitText:
         _check_template(template, needs_group=self.num_groups > 1)
 
     def token(self, unit: int) -> str:
-        """The text of one unit in [0, G K)."""
+        """The text of one unit in [0, G K), such as `<|audio_0_17|>`."""
         group, code = divmod(unit, self.codebook_size)
         return self.template.format(g=group, i=code, n=unit + self.first)
 
