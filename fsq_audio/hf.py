@@ -248,6 +248,9 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
 
         Returns:
             [B, T] bool.
+
+        Raises:
+            ConfigError: another shape, or another side.
         """
         if padding_side not in ("right", "left"):
             raise ConfigError(f"padding_side must be 'right' or 'left', got {padding_side!r}")

@@ -161,7 +161,11 @@ class UnitBPE:
         return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64) - self.base
 
     def counts(self, ids: ArrayLike) -> Integers:
-        """Units of each token, [N]; 0 of a special token."""
+        """Units of each token, [N]; 0 of a special token.
+
+        Raises:
+            TokenError: an id is unknown.
+        """
         return np.array([len(self._text(index, True)) for index in self._ids(ids)], dtype=np.int64)
 
     def _ids(self, ids: ArrayLike) -> list[int]:
