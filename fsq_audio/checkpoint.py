@@ -97,7 +97,7 @@ def read_config(folder: Path) -> TokenizerConfig:
     path = folder / CONFIG_FILE
     try:
         values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict) or values.pop("model_type", None) != "fsq_audio":
         raise CheckpointError(f'{path} is not of this library: it lacks "model_type": "fsq_audio"')

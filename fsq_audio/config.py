@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -246,15 +247,21 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "conf
     """
     try:
         # Strict JSON mode: 8 is not "8", 1 is not true, yet a list may fill a tuple.
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        text = json.dumps(values, allow_nan=False)
+        return cast(T, _adapter(kind).validate_json(text, strict=True))
     except ValidationError as error:
         faults = [
-            ".".join(str(part) for part in fault["loc"]) + ": " + fault["msg"]
+            " ".join(".".join(str(part) for part in fault["loc"]).split()) + ": " + fault["msg"]
             for fault in error.errors()
         ]
         raise ConfigError(f"{where}: " + "; ".join(faults)) from None
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: only plain values are allowed ({error})") from None
+
+
+@lru_cache  # building one takes a hundred times as long as using it
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

@@ -1,19 +1,15 @@
-"""Corpora of real speech to extract units from, and runs in processes that can be killed."""
+"""Corpora of real speech to extract units from, and the stores that come of them."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from conftest import SAMPLES
 
-from fsq_audio.cli import main
 from fsq_audio.units.item import UnitItem
 from fsq_audio.units.parquet import find_shards, read_shard
 
@@ -52,16 +48,3 @@ def read_store(folder: Path) -> dict[str, UnitItem]:
 def shards(folder: Path) -> dict[str, bytes]:
     """Every shard, byte by byte; nothing else may be in its folder."""
     return {path.name: path.read_bytes() for path in sorted((folder / "data").iterdir())}
-
-
-def start(*arguments: object) -> BaseProcess:
-    """Runs a command in a process of its own, which starts with everything imported."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["extraction_tools", "fsq_audio.cli.extract"])
-    process = context.Process(target=_run, args=([str(argument) for argument in arguments],))
-    process.start()
-    return process
-
-
-def _run(arguments: list[str]) -> None:
-    os._exit(main(arguments))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 from cli_tools import Command, listing, save_tiny
-from extraction_tools import WORDS, read_store, shards, start, write_corpus, write_manifest
+from extraction_tools import WORDS, read_store, shards, write_corpus, write_manifest
+from processes import start
 
 from fsq_audio.extraction.executors import run_local
 from fsq_audio.extraction.progress import Watch

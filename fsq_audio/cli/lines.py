@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import uuid
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from fsq_audio.cli.outputs import ExistsError, Job
 from fsq_audio.cli.stores import IfExists, Making
 from fsq_audio.cli.tally import Report
 from fsq_audio.errors import TokenError
+from fsq_audio.locks import only_run
 from fsq_audio.tokens import AudioTokens
 
 
@@ -58,7 +60,7 @@ def read_lines(path: Path) -> Lines:
                 try:
                     record = json.loads(line)
                     by_key[record["key"]] = Line(record["fingerprint"], _num_groups(record))
-                except (ValueError, LookupError, TypeError):
+                except (ValueError, LookupError, TypeError, RecursionError):
                     raise TokenError(
                         f"{path}: line {number} is no record of tokens: move the file away"
                     ) from None
@@ -74,31 +76,39 @@ class TokenLines:
     """
 
     def __init__(self, path: Path, making: Making, *, if_exists: IfExists) -> None:
-        """Reads what is there; nothing is written before the `with` block is entered.
+        """Keeps the settings; nothing is read or written before the `with` block is entered.
 
         Args:
             path: the file.
             making: how tokens are made.
             if_exists: what to do about lines that are there.
-
-        Raises:
-            TokenError: as for `read_lines`.
         """
         self._path = path
         self._making = making
         self._if_exists = if_exists
-        self._there = read_lines(path)
         self._written: set[str] = set()
 
     def __enter__(self) -> TokenLines:
-        """Opens the file that lines go to."""
+        """Reads what is there, and opens the file that lines go to.
+
+        Raises:
+            ConfigError: another run is writing there.
+            TokenError: as for `read_lines`.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(only_run(self._path))
+            self._there = read_lines(self._path)
+            self._open()
+            self._lock = stack.pop_all()
+        return self
+
+    def _open(self) -> None:
         if self._if_exists == "overwrite":
             self._open_path = self._path.with_name(f".{uuid.uuid4().hex}.tmp")
-            self._file = open(self._open_path, "xb", buffering=0)
+            self._file = open(self._open_path, "xb", buffering=0)  # noqa: SIM115
         else:
-            self._file = open(self._path, "ab", buffering=0)
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
             self._file.truncate(self._there.num_bytes)
-        return self
 
     def __exit__(
         self,
@@ -107,7 +117,7 @@ class TokenLines:
         trace: TracebackType | None,
     ) -> None:
         """Closes it; a new file takes its place only if the run came to its end."""
-        with self._file:
+        with self._lock, self._file:
             if self._if_exists != "overwrite":
                 return
             try:

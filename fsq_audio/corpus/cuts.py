@@ -21,11 +21,23 @@ def read_cuts(path: Path) -> Iterator[Entry]:
         for cut in lhotse.CutSet.from_file(path):
             yield cut_entry(cut)
     except Exception as error:
-        raise ConfigError(f"cannot read the CutSet {path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"cannot read the CutSet {path}: {reason}") from error
 
 
 def cut_entry(cut: Any) -> Entry:
-    """The entry of one cut."""
+    """The entry of one cut.
+
+    Raises:
+        ConfigError: its audio is what a command prints: a list of recordings must not run any.
+    """
+    for track in getattr(cut, "tracks", [cut]):
+        sources = getattr(getattr(track, "cut", track), "recording", None)
+        if sources is not None and any(each.type == "command" for each in sources.sources):
+            raise ConfigError(
+                f"the cut {cut.id} gets its audio from a command, and none is run: save it first, "
+                f"with lhotse's save_audios"
+            )
     texts = [s.text for s in cut.supervisions if s.text is not None]
     speakers = {s.speaker for s in cut.supervisions if s.speaker is not None}
     return Entry(

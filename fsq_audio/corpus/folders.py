@@ -11,6 +11,7 @@ from fsq_audio.audio import AUDIO_EXTENSIONS
 from fsq_audio.corpus.entries import Entry
 from fsq_audio.corpus.headers import with_headers
 from fsq_audio.corpus.walk import identity, walk
+from fsq_audio.errors import AudioError
 
 
 def scan_folder(folder: Path, *, leave_out: Path | None = None) -> Iterator[Entry]:
@@ -25,7 +26,7 @@ def scan_folder(folder: Path, *, leave_out: Path | None = None) -> Iterator[Entr
         leave_out: a folder in it that is not walked.
 
     Raises:
-        AudioError: a folder cannot be listed.
+        AudioError: a folder cannot be listed, or a transcript cannot be read.
     """
     yield from with_headers(_find(folder, leave_out))
 
@@ -38,7 +39,7 @@ def _find(folder: Path, leave_out: Path | None) -> Iterator[Entry]:
         text = _transcripts(path.parent).get(path.stem)
         normalized = path.with_suffix(".normalized.txt")
         if text is None and normalized.is_file():
-            text = normalized.read_text("utf-8").strip()
+            text = _read_text(normalized).strip()
         if text is not None:
             speaker, chapter = path.parent.parent.name, path.parent.name
             entry = replace(entry, id=path.stem, text=text, speaker_id=speaker, chapter_id=chapter)
@@ -49,7 +50,14 @@ def _find(folder: Path, leave_out: Path | None) -> Iterator[Entry]:
 def _transcripts(folder: Path) -> dict[str, str]:
     texts = {}
     for path in sorted(folder.glob("*.trans.txt")):
-        for line in path.read_text("utf-8").splitlines():
+        for line in _read_text(path).splitlines():
             name, _, text = line.partition(" ")
             texts[name] = text
     return texts
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudioError(f"cannot read the transcript {path}: {error}") from error

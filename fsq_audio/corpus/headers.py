@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,8 @@ def with_header(entry: Entry, file: Any = None) -> Entry:
         entry: a recording.
         file: its audio, if that is not all of the file at its path.
     """
+    if file is None and os.path.exists(entry.path) and not os.path.isfile(entry.path):
+        return replace(entry, fault="is a pipe or a device, not a file")  # opening would wait
     try:
         info = soundfile.info(str(entry.path) if file is None else file)
     except (OSError, RuntimeError) as error:

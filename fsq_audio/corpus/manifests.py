@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 from fsq_audio.corpus.entries import Entry
 from fsq_audio.corpus.headers import with_header
 from fsq_audio.errors import ConfigError
+
+_LONGEST_LINE = 2**24  # bytes
 
 
 def read_manifest(path: Path) -> Iterator[Entry]:
@@ -29,32 +33,30 @@ def read_manifest(path: Path) -> Iterator[Entry]:
     Raises:
         ConfigError: it cannot be read, or a line is wrong.
     """
-    folder, number = os.path.dirname(path), 0
-    try:
-        with open_lines(path) as lines:
-            for line in lines:
-                number += 1
-                if line.strip():
-                    yield _entry(folder, json.loads(line))
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read the manifest {path}: {reason}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}, line {number}, is no manifest entry: {error!r}") from error
+    folder = os.path.dirname(path)
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            entry = _entry(folder, json.loads(line)) if line.strip() else None
+        except (
+            ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
+        ) as error:  # fmt: skip
+            raise ConfigError(f"{path}, line {number}, is no manifest entry: {error!r}") from error
+        if entry is not None:
+            yield entry
 
 
 def _entry(folder: str, line: dict[str, Any]) -> Entry:
     audio = line["audio_filepath"]
     start = line.get("offset")
-    num_samples, sample_rate = int(line.get("num_samples") or 0), int(line.get("sample_rate") or 0)
+    num_samples, sample_rate = int(_number(line, "num_samples")), int(_number(line, "sample_rate"))
     seconds = num_samples / sample_rate if num_samples and sample_rate else 0.0
     entry = Entry(
         id=str(line.get("id") or os.path.splitext(audio)[0]),
         path=Path(os.path.join(folder, audio)),
         num_samples=num_samples,
         sample_rate=sample_rate,
-        seconds=seconds or float(line.get("duration") or 0),
-        start=None if start is None else float(start),
+        seconds=seconds or float(_number(line, "duration")),
+        start=None if start is None else float(_number(line, "offset")),
         text=_text(line.get("text")),
         speaker_id=_text(line.get("speaker_id", line.get("speaker"))),
         chapter_id=_text(line.get("chapter_id")),
@@ -68,6 +70,28 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def open_lines(path: Path) -> Any:
-    """Opens a file of lines, which may be compressed."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+def _number(line: dict[str, Any], name: str) -> float:
+    value = line.get(name) or 0
+    if not 0 <= float(value) < math.inf:
+        raise ValueError(f"{name} must be a number from 0, not {value!r}")
+    return value if isinstance(value, int) else float(value)
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, which may be compressed; one at a time is in memory.
+
+    Raises:
+        ConfigError: it cannot be read, or a line has more than 16 MiB: a few compressed bytes may
+            stand for more than any memory holds.
+    """
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
+            raise ConfigError(f"{path} is a pipe or a device, not a file")
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            while line := file.readline(_LONGEST_LINE):
+                if len(line) == _LONGEST_LINE:
+                    raise ConfigError(f"{path} has a line of {_LONGEST_LINE} bytes or more")
+                yield line
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {path}: {reason}") from error

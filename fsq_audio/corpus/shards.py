@@ -26,17 +26,22 @@ def read_shard(shard: Path) -> Iterator[Entry]:
     try:
         with tarfile.open(shard, "r:") as archive:
             yield from _samples(shard, archive)
-    except (OSError, tarfile.TarError) as error:
-        raise ConfigError(f"cannot read the tar shard {shard}: {error}") from error
+    # tarfile lets through what its numbers and names of damaged headers cause.
+    except (OSError, tarfile.TarError, ValueError, ArithmeticError, LookupError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"cannot read the tar shard {shard}: {reason}") from error
 
 
 def _samples(shard: Path, archive: tarfile.TarFile) -> Iterator[Entry]:
+    num_bytes = os.stat(shard).st_size
     waiting: list[Entry] = []
     facts: dict[str, str | None] = {}
     current = ""
     for member in archive:
-        if not member.isfile():
+        if not member.isfile() or member.issparse():
             continue
+        if not 0 <= member.size <= num_bytes - member.offset_data:
+            raise tarfile.ReadError(f"{member.name!r} is cut short")
         name, extension = os.path.splitext(member.name)
         if name != current:
             yield from (replace(entry, **facts) for entry in waiting)  # type: ignore[arg-type]
@@ -56,7 +61,7 @@ def _samples(shard: Path, archive: tarfile.TarFile) -> Iterator[Entry]:
 def _described(data: bytes) -> dict[str, str | None]:
     try:
         values = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(values, dict):
         return {}

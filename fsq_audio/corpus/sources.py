@@ -16,7 +16,7 @@ from fsq_audio.corpus.cuts import read_cuts
 from fsq_audio.corpus.entries import Entry
 from fsq_audio.corpus.folders import scan_folder
 from fsq_audio.corpus.headers import with_header
-from fsq_audio.corpus.manifests import open_lines, read_manifest
+from fsq_audio.corpus.manifests import read_lines, read_manifest
 from fsq_audio.corpus.shards import read_shard
 from fsq_audio.errors import ConfigError
 
@@ -66,13 +66,9 @@ def is_cut_set(path: Path) -> bool:
     Raises:
         ConfigError: it cannot be read.
     """
-    try:
-        with open_lines(path) as lines:
-            line = next(iter(lines), b"")
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    line = next(read_lines(path), b"")
     try:
         first = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(first, dict) and str(first.get("type", "")).endswith("Cut")

@@ -53,21 +53,30 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads what is there; a last line that was cut off is left out."""
+        """Reads what is there; a last line that was cut off is left out.
+
+        Raises:
+            ConfigError: a line is none that a run wrote.
+        """
         self._path = path
         self._settings: dict[str, Any] = {}
         self.produced: dict[Key, Produced] = {}
         self.failed: dict[Key, str] = {}
         self.measured: dict[Key, dict[str, Measured]] = {}
-        text = path.read_text("utf-8") if path.is_file() else ""
+        text = path.read_text("utf-8", "replace") if path.is_file() else ""
         # A run that was killed may have left half a line: begin on a fresh one.
         self._separator = "" if text.endswith("\n") or not text else "\n"
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            self._take(entry)
+            try:
+                self._take(entry)
+            except (AttributeError, LookupError, TypeError) as error:
+                raise ConfigError(
+                    f"{path}: {error!r} in a line that no run has written: give another folder"
+                ) from error
 
     def settle(self, name: str, values: Mapping[str, Any]) -> None:
         """Makes sure that a run goes on as it began.

@@ -71,13 +71,20 @@ def read_pairs(path: Path) -> dict[str, Path]:
 def _read_lines(path: Path, key: str) -> list[tuple[dict[str, Any], Path]]:
     """Every entry of a manifest, and the file that it names under a key."""
     found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the manifest {path}: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            found.append((entry, path.parent / entry[key]))
-        except (ValueError, KeyError, TypeError):
+            audio_path = path.parent / entry[key]
+            if not audio_path.name:
+                raise ValueError("it names no file")
+            found.append((entry, audio_path))
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(f"{path}:{number}: expected a JSON object with {key}") from None
     if not found:
         raise ConfigError(f"{path}: the manifest names no recording")

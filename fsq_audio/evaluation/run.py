@@ -26,6 +26,7 @@ from fsq_audio.evaluation.scoring import Task, score_all
 from fsq_audio.evaluation.system import Produced, System, check_names
 from fsq_audio.evaluation.totals import sum_up
 from fsq_audio.evaluation.words import check_recogniser, describe_recogniser
+from fsq_audio.locks import only_run
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,24 @@ def evaluate(
         The summary, and the rows it stands on.
 
     Raises:
-        ConfigError: ids or names that clash, or results of other settings in the folder.
+        ConfigError: ids or names that clash, results of other settings in the folder, or another
+            run is writing there.
         OSError: the folder cannot be written.
     """
     recordings, systems = check_recordings(recordings), check_names(list(systems))
     output.mkdir(parents=True, exist_ok=True)
+    with only_run(output):
+        return _evaluate(recordings, systems, output, settings, reference, progress)
+
+
+def _evaluate(
+    recordings: Sequence[Recording],
+    systems: Sequence[System],
+    output: Path,
+    settings: Settings,
+    reference: str,
+    progress: Progress,
+) -> Evaluation:
     journal = Journal(output / "journal.jsonl")
     missing = _find_missing(settings)
     metrics = [metric for metric in settings.metrics if metric.name not in missing]

@@ -19,9 +19,10 @@ def read_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         ConfigError: the file cannot be read or holds no mapping, or an override is malformed.
     """
     try:
-        values = yaml.load(Path(path).read_text("utf-8"), Loader=_Loader)
-    except (OSError, yaml.YAMLError) as error:
+        text = Path(path).read_text("utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    values = _parse(text, f"cannot read {path}")
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of options, got {type(values).__name__}")
     words = [word for pair in overrides for word in _split_pair(pair)]
@@ -39,8 +40,16 @@ def read_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
             place = place[parent]
             if not isinstance(place, dict):
                 raise ConfigError(f"{key}: {parent} is a value, it has no {last}")
-        place[last] = yaml.load(value, Loader=_Loader)
+        place[last] = _parse(value, f"cannot read the value of {key}")
     return values
+
+
+def _parse(text: str, sentence: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    # PyYAML lets through whatever its constructors meet in `!!int x` or `2001-13-45`.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{sentence}: {' '.join(str(error).split())}") from error
 
 
 def _split_pair(word: str) -> list[str]:
@@ -48,7 +57,16 @@ def _split_pair(word: str) -> list[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 6e-4 as a string; people mean the number."""
+    """YAML 1.1 reads 6e-4 as a string; people mean the number.
+
+    Aliases are refused: a few lines of them stand for more values than any memory holds.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import shutil
 import urllib.parse
@@ -9,6 +11,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fsq_audio.errors import TokenError
 
@@ -71,6 +77,31 @@ def relative_path(name: str) -> Path:
             f"the item {name!r} cannot be a file of its own: its name is no plain path"
         )
     return path
+
+
+def read_npy(data: bytes) -> NDArray[Any]:
+    """The array of a `.npy` file; its header is believed only if it fits what follows it.
+
+    Args:
+        data: All of the file.
+
+    Raises:
+        TokenError: It is of another length than its header says, or holds no numbers.
+        ValueError: It is no such file.
+    """
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = headers[version > (1, 0)](stream)
+    size = len(data) - stream.tell()
+    if (
+        dtype.kind not in "iu"
+        or min(shape, default=0) < 0
+        or math.prod(shape) * dtype.itemsize != size
+    ):
+        raise TokenError(f"an array of {dtype} {list(shape)} does not take {size} bytes")
+    order: Literal["C", "F"] = "F" if is_fortran else "C"
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order=order)
 
 
 def escape(name: str, characters: str) -> str:

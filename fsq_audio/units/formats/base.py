@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from fsq_audio.errors import ConfigError, FSQAudioError, TokenError
+from fsq_audio.units.files import relative_path
 from fsq_audio.units.item import StoreInfo, UnitItem
 from fsq_audio.units.patterns import Pattern
 from fsq_audio.units.vocabulary import UnitVocabulary
@@ -113,6 +115,11 @@ class UnitSource:
     read: Callable[[str], Iterator[UnitItem]]
     failures: list[Failure] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        for split in self.splits:
+            if relative_path(split).name != split:  # files and folders are named after it
+                raise TokenError(f"a split must have a plain name, not {split!r}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
@@ -166,9 +173,11 @@ class Description:
             raise TokenError(
                 f"{folder}: is no folder of units that fsq_audio wrote: {DESCRIPTION} is missing"
             ) from None
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            if isinstance(error, TokenError):
-                raise
+        except TokenError:
+            raise
+        except (
+            ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+        ) as error:  # fmt: skip
             raise TokenError(f"{path}: damaged: {error}") from error
 
 
@@ -233,8 +242,8 @@ class UnitFormat:
         except FSQAudioError:
             raise
         except (
-            AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
-            TypeError, ValueError, tarfile.TarError,
+            ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError,
+            RuntimeError, TypeError, ValueError, tarfile.TarError, zlib.error,
         ) as error:  # fmt: skip
             raise TokenError(f"{folder}: damaged: {' '.join(str(error).split())}") from error
         if missing:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsq_audio.units.files import relative_path
+from fsq_audio.units.files import read_npy, relative_path
 from fsq_audio.units.formats.base import (
     Description,
     Destination,
@@ -51,7 +51,7 @@ def read(folder: Path, split: str, description: Description) -> Iterator[UnitIte
     with open(folder / _ITEMS, encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
-            codes = np.load(_path(folder, record["id"]), allow_pickle=False)
+            codes = read_npy(_path(folder, record["id"]).read_bytes())
             yield described_item(record["id"], codes, record)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fsq_audio.errors import TokenError
 from fsq_audio.units.files import relative_path
 from fsq_audio.units.formats.base import (
     Description,
@@ -49,6 +50,9 @@ def read(folder: Path, split: str, description: Description) -> Iterator[UnitIte
     if description.splits[split] == 0:
         return
     for cut in lhotse.CutSet.from_shar(in_dir=folder):
+        # Lhotse would read them wherever the cut says, from a server, too.
+        if not getattr(cut.codes, "array", cut.codes).storage_type.startswith("memory_"):
+            raise TokenError(f"{folder}: damaged: the codes of {cut.id!r} are not in the shard")
         codes = cut.codes.load()
         facts = dict(cut.custom)
         for supervision in cut.supervisions:

@@ -7,13 +7,14 @@ dots are written `%2E`, and the item's own name is `id` in `key.json`.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fsq_audio.units.files import escape
+from fsq_audio.units.files import escape, read_npy
 from fsq_audio.units.formats.base import (
     Description,
     Destination,
@@ -58,10 +59,11 @@ def read(folder: Path, split: str, description: Description) -> Iterator[UnitIte
     """Reads it back."""
     webdataset = import_library("webdataset", extra="webdataset")
     for path in sorted(folder.glob("*.tar")):
-        shards = webdataset.WebDataset([str(path)], shardshuffle=False).decode()
-        for sample in shards:
-            facts = sample["json"]
-            yield described_item(facts["id"], sample["codes.npy"], facts)
+        # Not `decode`, which unpickles whatever is called `.pyd`. Absolute, since the library would
+        # run what follows "pipe:" in a name.
+        for sample in webdataset.WebDataset([str(path.resolve())], shardshuffle=False):
+            facts = json.loads(sample["json"])
+            yield described_item(facts["id"], read_npy(sample["codes.npy"]), facts)
 
 
 register_format(
