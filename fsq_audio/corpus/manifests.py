@@ -85,8 +85,6 @@ def read_lines(path: Path) -> Iterator[bytes]:
             stand for more than any memory holds.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
-            raise ConfigError(f"{path} is a pipe or a device, not a file")
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             while line := file.readline(_LONGEST_LINE):
                 if len(line) == _LONGEST_LINE:

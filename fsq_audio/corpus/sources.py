@@ -49,11 +49,13 @@ def expand(source: str | Path) -> list[Path]:
     """The path that a name is, or the paths that it is a pattern of, sorted.
 
     Raises:
-        ConfigError: nothing is there.
+        ConfigError: nothing is there, or something that is no file.
     """
-    if os.path.lexists(source):
-        return [Path(source)]
-    matches = sorted(map(Path, glob.glob(str(source), recursive=True)))
+    is_there = os.path.lexists(source)
+    matches = sorted(map(Path, [source] if is_there else glob.glob(str(source), recursive=True)))
+    for path in matches:
+        if path.is_fifo() or path.is_char_device():  # opening one would wait
+            raise ConfigError(f"{path} is a pipe or a device, not a file")
     if not matches:
         kind = "tar shard" if str(source).endswith(".tar") else "file or folder"
         raise ConfigError(f"no {kind} at {source}")

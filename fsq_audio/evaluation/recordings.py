@@ -80,10 +80,9 @@ def _read_lines(path: Path, key: str) -> list[tuple[dict[str, Any], Path]]:
             continue
         try:
             entry = json.loads(line)
-            audio_path = path.parent / entry[key]
-            if not audio_path.name:
+            if not Path(entry[key]).name:
                 raise ValueError("it names no file")
-            found.append((entry, audio_path))
+            found.append((entry, path.parent / entry[key]))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(f"{path}:{number}: expected a JSON object with {key}") from None
     if not found:

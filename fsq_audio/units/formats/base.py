@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import tokenize
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -243,7 +244,7 @@ class UnitFormat:
             raise
         except (
             ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError,
-            RuntimeError, TypeError, ValueError, tarfile.TarError, zlib.error,
+            RuntimeError, TypeError, ValueError, tarfile.TarError, tokenize.TokenError, zlib.error,
         ) as error:  # fmt: skip
             raise TokenError(f"{folder}: damaged: {' '.join(str(error).split())}") from error
         if missing:
