@@ -214,7 +214,8 @@ def load_codec(source: str) -> Any:
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     try:
-        model = transformers.AutoModel.from_pretrained(source)
+        # Never the pickles that older repositories have instead.
+        model = transformers.AutoModel.from_pretrained(source, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"hf:{source}: cannot be loaded: {first}") from error

@@ -72,7 +72,8 @@ def relative_path(name: str) -> Path:
         TokenError: It leads out of the folder, or is no plain path.
     """
     path = Path(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or str(path) != name:
+    leads_out = path.is_absolute() or ".." in path.parts
+    if leads_out or not path.name or "\0" in name or str(path) != name:
         raise TokenError(
             f"the item {name!r} cannot be a file of its own: its name is no plain path"
         )
