@@ -248,7 +248,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "conf
     try:
         # Strict JSON mode: 8 is not "8", 1 is not true, yet a list may fill a tuple.
         text = json.dumps(values, allow_nan=False)
-        return cast(T, _adapter(kind).validate_json(text, strict=True))
+        return cast(T, _adapter(cast(Any, kind)).validate_json(text, strict=True))
     except ValidationError as error:
         faults = [
             " ".join(".".join(str(part) for part in fault["loc"]).split()) + ": " + fault["msg"]

@@ -22,6 +22,7 @@ from fsq_audio.audio import read_info
 from fsq_audio.cli import main
 from fsq_audio.locks import only_run
 from fsq_audio.tokens import AudioTokens
+from fsq_audio.units.formats import get_format
 
 NUM_FILES = 8
 
@@ -72,7 +73,9 @@ def lines_of(folder: Path) -> list[bytes]:
 
 def check_units(folder: Path) -> None:
     """All of it or nothing."""
-    assert not folder.exists() or (folder / "fsq_audio.json").is_file()
+    if folder.exists():
+        source = get_format("npy").open_source(folder)
+        assert sum(1 for split in source.splits for _ in source.read(split)) == NUM_FILES
 
 
 def read_scores(folder: Path) -> list[tuple[str, ...]]:
@@ -166,12 +169,25 @@ def stop(job: Job, output: Path, sign: signal.Signals, *, pause: float) -> int |
     return process.exitcode
 
 
+def measure(job: Job, output: Path) -> float:
+    """Seconds from the first thing that a run makes to its end."""
+    shutil.rmtree(output, ignore_errors=True)
+    before = job.progress(output)
+    process = start(*job.arguments, "-o", output)
+    while process.is_alive() and job.progress(output) <= before:
+        time.sleep(0.001)
+    first = time.monotonic()
+    process.join()
+    return time.monotonic() - first
+
+
 def kill_and_finish(job: Job, whole: object, folder: Path, choose: random.Random) -> int:
     """Kills a run a few times until it has come to its end; how often."""
     output, num_kills = folder / "out", 0
     shutil.rmtree(output, ignore_errors=True)
+    span = measure(job, folder / "measured")
     for _ in range(3):
-        code = stop(job, output, signal.SIGKILL, pause=choose.uniform(0, 0.02))
+        code = stop(job, output, signal.SIGKILL, pause=choose.uniform(0, span))
         job.check(output)
         if code != -signal.SIGKILL:
             assert code == 0  # it was faster

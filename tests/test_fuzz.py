@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz.targets import CORPUS, TARGETS, limited, run
@@ -59,6 +62,71 @@ def test_real_files_with_edits(name: str) -> None:
             place = round(share * len(data))
             data = data[:place] + added + data[place + num_removed :]
         run(target, data)
+
+    check()
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**31, 2**63, 2**64, 10**400, -1, 0])
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["", ".", "..", "/", "../x", "a\nb", "a\0b", "\ud800", "train"]),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values),
+    max_leaves=4,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every value in a JSON value."""
+    found = [path]
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            found += places(value[key], (*path, key))
+    return found
+
+
+def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    if not path:
+        return other
+    copy = value.copy()
+    copy[path[0]] = replaced(copy[path[0]], path[1:], other)
+    return copy
+
+
+OF_JSON = [
+    "described_tokens", "model_config", "manifest", "evaluation_manifest", "token_lines",
+    "journal", "units_description", "units_jsonl", "units_npy_items", "convert",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_JSON)
+def test_real_files_with_other_values(name: str) -> None:
+    target = TARGETS[name]
+    head, *tail = target.seeds()[0].split(b"\n", 1)
+    is_whole = name in ("model_config", "units_description")
+    if name == "described_tokens":
+        head += b"}"  # which the checksum goes before
+    values = json.loads(target.seeds()[0] if is_whole else head)
+
+    @settings(
+        max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
+        derandomize="FUZZ_EXAMPLES" not in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(st.tuples(st.sampled_from(places(values)), JSON), min_size=1, max_size=2))
+    def check(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+        changed = values
+        for path, other in changes:
+            with contextlib.suppress(LookupError, TypeError, AttributeError):
+                changed = replaced(changed, path, other)
+        text = json.dumps(changed, separators=(",", ":")).encode()
+        if name == "described_tokens":
+            text = text[:-1]
+        run(target, text if is_whole else b"\n".join([text, *tail]))
 
     check()
 

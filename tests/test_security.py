@@ -202,16 +202,6 @@ def test_a_split_does_not_leave_its_folder(
     assert listing(tmp_path) == before
 
 
-def test_a_shard_does_not_name_its_split_into_another_folder(
-    command: Command, store: Path, tmp_path: Path
-) -> None:
-    (shard,) = store.iterdir()
-    shard.rename(store / "..-00000-of-00001.parquet")
-    told = command("convert", store, "-o", tmp_path / "out", "--to", "npy")
-    assert told.code in (1, 2)
-    assert not (tmp_path / "out").exists()
-
-
 def test_members_of_a_tar_are_read_where_they_are(command: Command, tmp_path: Path) -> None:
     data = write_audio(tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").unlink()

@@ -15,6 +15,7 @@ import soundfile
 import torch
 from conftest import ROOT
 
+from fsq_audio.corpus.sources import read_entries
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.layers import Context
 from fsq_audio.training.augment import Equalizer, Noise, Reverb
@@ -88,6 +89,17 @@ def test_a_manifest_is_made_and_read(tmp_path: Path) -> None:
     for folder in ("empty", "missing"):
         with pytest.raises(ConfigError, match=folder):
             make_manifest([tmp_path / "audio", tmp_path / folder], manifest, min_seconds=0.1)
+
+
+@pytest.mark.parametrize("name", ["duration", "num_samples", "sample_rate", "offset"])
+@pytest.mark.parametrize(
+    "value", ["Infinity", "NaN", "-1", "1" + 400 * "0", '"x"', "[1]", '{"a": 1}']
+)
+def test_a_manifest_with_a_wrong_number_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    line = f'{{"audio_filepath": "a.wav", "duration": 1, "{name}": {value}}}'
+    (tmp_path / "m.jsonl").write_text(line + "\n")
+    with pytest.raises(ConfigError, match=r"m\.jsonl, line 1, is no manifest entry: "):
+        list(read_entries(tmp_path / "m.jsonl"))
 
 
 def test_members_of_tar_shards_read_like_files(tmp_path: Path) -> None:
