@@ -30,6 +30,7 @@ from fsq_audio.corpus.sources import Entry, read_entries
 from fsq_audio.errors import FSQAudioError
 from fsq_audio.evaluation.journal import Journal
 from fsq_audio.evaluation.recordings import read_manifest
+from fsq_audio.token_stream import TokenStreamReader, TokenStreamWriter
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.training.config import read_run_config
 from fsq_audio.units.convert import convert, plan_conversion
@@ -144,6 +145,27 @@ def _golden_description() -> list[bytes]:
     size = int.from_bytes(data[:8], "little")
     text = json.loads(data[8 : 8 + size])["__metadata__"]["fsq_audio"]
     return [text.rpartition(',"crc":')[0].encode() + b"\n" + data[8 + size :]]
+
+
+def _token_stream(data: bytes, folder: Path) -> None:
+    reader = TokenStreamReader(io.BytesIO(data))
+    for piece in reader:
+        assert piece.codes.shape[0] == reader.num_groups
+        assert ((piece.codes >= 0) & (piece.codes < reader.format.codebook_size)).all()
+
+
+def _token_streams() -> list[bytes]:
+    tokens = AudioTokens.load(ROOT / "tests" / "golden" / "tokens_v1.fsq")[0]
+    streams = []
+    for binary in (False, True):
+        buffer = io.BytesIO()
+        writer = TokenStreamWriter(
+            buffer, tokens.format, num_groups=tokens.num_groups, binary=binary
+        )
+        writer.write(tokens.codes[0, :, :2])
+        writer.end(tokens.codes[0, :, 2:], int(tokens.lengths[0]))
+        streams.append(buffer.getvalue())
+    return streams
 
 
 # Configurations.
@@ -370,6 +392,7 @@ def _journals() -> list[bytes]:
 TARGETS: dict[str, Target] = {
     "token_file": Target(_token_file, lambda: [_golden()]),
     "described_tokens": Target(_described_tokens, _golden_description),
+    "token_stream": Target(_token_stream, _token_streams),
     "run_config": Target(_run_config, _run_configs),
     "model_config": Target(_model_config, _model_configs),
     "manifest": Target(_manifest, _manifest_lines),
