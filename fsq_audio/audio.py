@@ -62,7 +62,7 @@ _UNBOUNDED = ("FLOAT", "DOUBLE")  # encodings that keep samples beyond +-1
 _BLOCK_VALUES = 2**18  # float32 values that one block may hold before or after resampling: 1 MiB
 _WRITE_SAMPLES = 4096  # libsndfile's Vorbis encoder overflows its stack when given minutes at once
 _WAV_LIMIT = 2**32 - 2**12  # bytes of audio that the 32-bit sizes of a WAV header can state
-_LOWEST_RATE = 1000  # Hz; a damaged header may say 1, and a megabyte become hours of audio
+_LOWEST_RATE = 100  # Hz; a damaged header may say 1, and a megabyte become hours of audio
 _UNKNOWN_LENGTH = 2**62  # libsndfile gives 2**63 - 1 for a FLAC that was written to a pipe
 
 _Block = NDArray[np.float32]  # [n, C], the layout of soundfile and soxr

@@ -77,7 +77,7 @@ def test_a_flac_that_ends_at_any_thousandth_byte_is_refused(tmp_path: Path) -> N
             load(path, sample_rate=16000)
 
 
-@pytest.mark.parametrize("rate", [0, 1, 999])
+@pytest.mark.parametrize("rate", [0, 1, 99])
 def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: int) -> None:
     """At 1 Hz, a megabyte would be resampled to hours."""
     data = bytearray(write_audio(tmp_path / "x.wav").read_bytes())

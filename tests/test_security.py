@@ -276,7 +276,13 @@ def test_a_few_lines_of_yaml_do_not_become_gigabytes(tmp_path: Path) -> None:
         names = ", ".join([f"*a{level - 1}"] * 10)
         lines.append(f"a{level}: &a{level} [{names}]")
     (tmp_path / "x.yaml").write_text("\n".join(lines))
-    with limited(), pytest.raises(ConfigError, match="aliases are not allowed"):
+    (tmp_path / "endless.yaml").write_text("a: &a [*a]")
+    with limited(), pytest.raises(ConfigError, match="its aliases stand for"):
+        read_run_config(tmp_path / "endless.yaml")
+    with (
+        limited(),
+        pytest.raises(ConfigError, match="its aliases stand for more than 100000 values"),
+    ):
         read_run_config(tmp_path / "x.yaml")
 
 

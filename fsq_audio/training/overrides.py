@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import yaml
 
 from fsq_audio.errors import ConfigError
+
+_MOST_VALUES = 100_000
 
 
 def read_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -59,14 +63,25 @@ def _split_pair(word: str) -> list[str]:
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads 6e-4 as a string; people mean the number.
 
-    Aliases are refused: a few lines of them stand for more values than any memory holds.
+    A few lines of aliases may stand for more values than any memory holds: these are refused.
     """
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", mark)
-        return super().compose_node(parent, index)
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _count_values(node, {}) > _MOST_VALUES:
+            problem = f"its aliases stand for more than {_MOST_VALUES} values"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return node
+
+
+def _count_values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """The values of a node, aliases written out; without end if it holds itself."""
+    if node not in known:
+        known[node] = math.inf
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        parts = node.value if isinstance(node, yaml.SequenceNode) else itertools.chain(*pairs)
+        known[node] = 1 + sum(_count_values(part, known) for part in parts)
+    return known[node]
 
 
 _Loader.add_implicit_resolver(
