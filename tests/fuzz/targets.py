@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gzip
 import io
 import json
 import math
 import resource
+import shutil
 import signal
 import struct
 import tarfile
@@ -108,7 +110,9 @@ def address_space() -> int:
 def scratch() -> Path:
     """A folder of this process, in memory where there is such a place."""
     memory = Path("/dev/shm")
-    return Path(mkdtemp(prefix="fsq-audio-fuzz-", dir=memory if memory.is_dir() else None))
+    folder = Path(mkdtemp(prefix="fsq-audio-fuzz-", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 # Token files: as they are, and with sizes and checksum put right, so that what follows is reached.
