@@ -5,13 +5,15 @@
 The first --prompt-seconds of each recording are kept as tokens, --seconds are drawn behind them,
 and all of it is resynthesized: OUTPUT/NAME.flac and OUTPUT/NAME.fsq. Recordings are audio files, or
 token files (.fsq) of the tokenizer whose units the model has learnt. A recording is tokenized whole
-and its tokens cut, so the last frames of a prompt have heard a little of what followed.
+and its tokens cut, so the last frames of a prompt have heard a little of what followed. The first
+recording is drawn with --seed, the next with one more, and so on.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -90,14 +92,16 @@ def main() -> int:
         expected = StoreInfo.from_format(tokenizer.format, model.language.info.num_groups)
         model.language.check(expected, where=f"--tokenizer {arguments.tokenizer}")
         arguments.output.mkdir(parents=True, exist_ok=True)
-        for recording, output in zip(arguments.recordings, outputs, strict=True):
+        for number, (recording, output) in enumerate(
+            zip(arguments.recordings, outputs, strict=True)
+        ):
             tokens = sample(
                 tokenizer,
                 model,
                 recording,
                 prompt_seconds=arguments.prompt_seconds,
                 seconds=arguments.seconds,
-                sampling=sampling,
+                sampling=replace(sampling, seed=sampling.seed + number),
             )
             # Not with_suffix: a name may have dots.
             tokens.save(output.with_name(f"{output.name}.fsq"))

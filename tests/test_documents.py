@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", *GUIDES]
 SLOW = {"README.md", "evaluate.md"}
 # Whole pages of what cannot run here, each block with its reason.
 NOTHING_RUNS = {"docs/README.md", "docs/scale.md"}
-TO_BE_WRITTEN = {"export.md", "../egs/unit_lm/README.md"}
+TO_BE_WRITTEN = {"export.md"}
 # Shown, not run. What has no name could be a command that nobody tries.
 SHOWN = {"text", "json", "yaml", "mermaid"}
 BLOCK = re.compile(

@@ -49,7 +49,7 @@ def model() -> UnitLanguageModel:
     """One whose logits are far from even."""
     model = build()
     with torch.no_grad():
-        model.llama.get_input_embeddings().weight.mul_(20)
+        model.llama.get_input_embeddings().weight.mul_(8)
     return model
 
 
@@ -181,6 +181,8 @@ def test_top_k_of_one_is_the_likeliest_of_its_group(model: UnitLanguageModel) ->
         for group in [place % GROUPS]
     ]
     assert found[0][:, 3:].T.flatten().tolist() == likeliest
+    plain = continue_codes(model, draw(3), num_frames=5, sampling=Sampling())
+    assert not np.array_equal(found[0], plain)
     assert all(np.array_equal(found[0], each) for each in found)
 
 
@@ -193,8 +195,8 @@ def test_draws_have_the_probabilities_of_the_model(model: UnitLanguageModel) -> 
     with torch.no_grad():
         expected = model.llama(input_ids=ids[None]).logits[0, -1, :SIZE].softmax(0).numpy()
     frequencies = np.bincount(drawn, minlength=SIZE) / len(drawn)
-    assert np.abs(frequencies - expected).max() < 0.1
-    assert np.abs(frequencies - 1 / SIZE).max() > 0.15
+    assert np.abs(frequencies - expected).max() < 0.08
+    assert np.abs(frequencies - 1 / SIZE).max() > 0.1
 
 
 def test_sampling_that_makes_no_sense_is_refused(model: UnitLanguageModel) -> None:
@@ -286,6 +288,8 @@ def test_batches_go_on_where_they_stopped(store: Path, num_before: int) -> None:
     for each in expected[num_before:]:
         assert torch.equal(next(rest), each)
     assert second.epoch > 0
+    with pytest.raises(CheckpointError, match="has learnt units of model another, the store has"):
+        batches(store).load_state_dict({**second.state_dict(), "fingerprint": "another"})
 
 
 def test_processes_go_on_to_the_next_epoch_together(store: Path) -> None:

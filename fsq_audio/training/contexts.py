@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fsq_audio.errors import ConfigError
+from fsq_audio.errors import CheckpointError, ConfigError
 from fsq_audio.units.datasets import PackedUnits
 
 
@@ -77,8 +77,19 @@ class ContextBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
-        return {"epoch": self.epoch, "num_taken": self.num_taken}
+        fingerprint = self._contexts.items.info.fingerprint
+        return {"fingerprint": fingerprint, "epoch": self.epoch, "num_taken": self.num_taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From checkpoints."""
+        """From checkpoints.
+
+        Raises:
+            CheckpointError: the units that were learnt are another tokenizer's.
+        """
+        fingerprint = self._contexts.items.info.fingerprint
+        if state["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"cannot resume: the run has learnt units of model {state['fingerprint']}, the "
+                f"store has those of {fingerprint}: choose another --output"
+            )
         self.epoch, self.num_taken = state["epoch"], state["num_taken"]
