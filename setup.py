@@ -89,6 +89,7 @@ EXTRAS["test"] = [
     *EXTRAS["cluster"],
     *EXTRAS["espnet"],
     *EXTRAS["datasets"],
+    *EXTRAS["onnx"],
     # Readers of the formats of units.
     "codec-bpe>=1.4",
     "megatron-core>=0.13",

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from fsq_audio.config import PITCH_HZ, ConvFrontEnd, SpectralFrontEnd, TokenizerConfig
 from fsq_audio.filters import lag_filters, mel_filters
+from fsq_audio.fourier import RealFourier
 from fsq_audio.layers import SLOPE, Context, ResidualUnit, Trunk, kernel_context, leaky
 
 
@@ -77,6 +78,7 @@ class SpectralProjection(nn.Module):
         self.subframes = config.subframes
         self.window_length = config.window_length
         self.context = kernel_context(self.window_length - self.step, causal=causal)
+        self.fourier = RealFourier(self.window_length)
         # A full-scale sine on a bin's centre has magnitude one.
         window = torch.hann_window(self.window_length, dtype=torch.float64)
         self.register_buffer("window", (window * (2 / window.sum())).float(), persistent=False)
@@ -100,7 +102,7 @@ class SpectralProjection(nn.Module):
         # Weak high partials would drown in the rounding of bfloat16 sums.
         with torch.autocast(waveform.device.type, enabled=False):
             frames = waveform.unfold(-1, self.window_length, self.step) * self.window
-            real, imaginary = torch.view_as_real(torch.fft.rfft(frames)).unbind(-1)
+            real, imaginary = self.fourier(frames)
             power = torch.addcmul(real * real, imaginary, imaginary)
             # The affine constants centre speech near zero with unit spread.
             bands = F.linear(power, self.filters) if self.mel else power
@@ -114,7 +116,7 @@ class SpectralProjection(nn.Module):
 
     def _periods(self, power: Tensor) -> Tensor:
         """Autocorrelation of the compressed spectra: `[B, N, bins]` -> `[B, N, lags]`."""
-        correlation = torch.fft.irfft((power + self.FLOOR) ** self.COMPRESSION)
+        correlation = self.fourier.inverse((power + self.FLOOR) ** self.COMPRESSION)
         correlation = correlation / correlation[..., :1]
         read = correlation[..., : self.lag_filters.shape[1]]
         return F.linear(read, self.lag_filters) * self.PERIOD_SCALE

@@ -1,4 +1,4 @@
-"""Whole recordings to tokens, many at once: the codes of `AudioTokenizer.encode_file`."""
+"""Whole recordings to tokens, many at once: the codes of `Coder.encode_file`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fsq_audio.audio import AudioInfo, Channels
-from fsq_audio.tokenizer import AudioTokenizer
+from fsq_audio.coder import Coder
 from fsq_audio.tokens import AudioTokens, Source
 
 
@@ -37,7 +37,7 @@ def source_of(info: AudioInfo, channels: Channels) -> Source:
 
 
 def encode_recordings(
-    model: AudioTokenizer, recordings: Sequence[Recording], *, num_groups: int | None
+    model: Coder, recordings: Sequence[Recording], *, num_groups: int | None
 ) -> list[AudioTokens]:
     """Tokenizes recordings in one batch: the codes of `encode_file`.
 

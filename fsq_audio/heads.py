@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fsq_audio.blocks import WINDOW_FRAMES
 from fsq_audio.config import HarmonicNoiseHead, ISTFTHead, TokenizerConfig, TransposedHead
 from fsq_audio.filters import band_shares, mel_filters
+from fsq_audio.fourier import RealFourier
 from fsq_audio.layers import Context, ResidualUnit, kernel_context, leaky
 from fsq_audio.source import pulse_train, white_noise
 
@@ -35,6 +36,7 @@ class InverseSTFT(nn.Module):
         self.offset = 0 if causal else (self.window_length - self.step) // 2
         neighbours = Context(self.overlap - 1, 0) if causal else Context(*[self.overlap // 2] * 2)
         self.context = Context(*(-(-count // self.subframes) for count in neighbours))
+        self.fourier = RealFourier(self.window_length)
         self.spectrum = nn.Linear(channels, self.subframes * (self.window_length + 2))
         self.register_buffer("window", synthesis_window(self.window_length, self.step), False)
 
@@ -49,9 +51,7 @@ class InverseSTFT(nn.Module):
                 .chunk(2, dim=-1)
             )
             magnitude = torch.exp(log_magnitude.clamp(max=self.MAX_LOG_MAGNITUDE))
-            # torch.polar does this several times as slowly.
-            spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
-            pieces = torch.fft.irfft(spectrum, n=self.window_length)
+            pieces = self.fourier.inverse(magnitude * phase.cos(), magnitude * phase.sin())
             samples = overlap_add(pieces * self.window, self.step)
         start = self.context.left * self.hop + self.offset
         stop = start + (num_frames - self.context.left - self.context.right) * self.hop
@@ -94,6 +94,7 @@ class HarmonicNoise(nn.Module):
         # a frame more at the left, since the pitch of a subframe starts from the one before.
         around = -(-length // hop)
         self.context = Context(around + 1, around)
+        self.fourier = RealFourier(length)
         self.gains = nn.Linear(channels, self.subframes * self.bands)
         self.shares = nn.Linear(channels, self.subframes * config.voicing_bands)
         nn.init.constant_(self.gains.bias, self.FIRST_LOG_GAIN)
@@ -111,7 +112,7 @@ class HarmonicNoise(nn.Module):
         N is the number of subframes; float32, 0 to 1.
         """
         shares = torch.sigmoid(self.shares(x).float())
-        return shares.view(len(x), x.shape[1] * self.subframes, -1)
+        return shares.view(x.shape[0], x.shape[1] * self.subframes, -1)
 
     def forward(self, x: Tensor, source: Tensor, voicing: Tensor) -> Tensor:
         """Mixes and filters the source.
@@ -137,19 +138,23 @@ class HarmonicNoise(nn.Module):
                 pulses = self._spectra(pulse_train(advances, phases, step=self.step))
                 noise = self._spectra(self._noise(source[:, -1, self.context.left], num_frames))
                 share = sharpened((voicing @ self.voicing_interpolation).clamp(0, 1))
-                mixed = pulses * share.sqrt() + noise * (1 - share).sqrt()
-            pieces = torch.fft.irfft(mixed * filters, n=self.window_length)
+                voice, breath = share.sqrt(), (1 - share).sqrt()
+                mixed = [
+                    of_pulses * voice + of_noise * breath
+                    for of_pulses, of_noise in zip(pulses, noise, strict=True)
+                ]
+            pieces = self.fourier.inverse(*(part * filters for part in mixed))
             samples: Tensor = overlap_add(pieces * self.window, self.step)
         start = self.context.left * self.hop + self.offset
         stop = start + (num_frames - self.context.left - self.context.right) * self.hop
         return samples[:, start:stop]
 
-    def _spectra(self, waveform: Tensor) -> Tensor:
-        """`[B, N * step]` -> `[B, N, bins]`, of windows that lie where the synthesis windows do."""
+    def _spectra(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, N * step]` -> two `[B, N, bins]`, of windows where the synthesis windows lie."""
         around = Context(self.offset, self.window_length - self.step - self.offset)
         frames = around.pad(waveform).unfold(-1, self.window_length, self.step)
-        spectra: Tensor = torch.fft.rfft(frames * self.analysis_window)
-        return spectra
+        real, imaginary = self.fourier(frames * self.analysis_window)
+        return real, imaginary
 
     def _noise(self, start: Tensor, num_frames: int) -> Tensor:
         """The noise around frames `start` `[B]` and after; in training it starts anywhere.

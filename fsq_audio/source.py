@@ -73,15 +73,20 @@ class PitchPredictor(nn.Module):
         Returns:
             `[B, source_rows, T]` int64: advances, phases, and the number of the frame.
         """
-        return RunningSource(self).push(advances)
+        return RunningSource(subframes=self.subframes, step=self.step).push(advances)
 
 
 class RunningSource:
     """What the source does in a recording that comes in pieces: what `source` says of the whole."""
 
-    def __init__(self, pitch: PitchPredictor) -> None:
-        """Begins before the first frame."""
-        self._subframes, self._step = pitch.subframes, pitch.step
+    def __init__(self, *, subframes: int, step: int) -> None:
+        """Begins before the first frame.
+
+        Args:
+            subframes: of a frame.
+            step: samples per subframe, even.
+        """
+        self._subframes, self._step = subframes, step
         self._last: Tensor | None = None
         self._phase: Tensor | int = 0
         self._num_frames = 0

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from fsq_audio.blocks import WINDOW_FRAMES, Window, WindowCutter
+from fsq_audio.coder import mark_codes
 from fsq_audio.errors import AudioError, ConfigError, TokenError
 from fsq_audio.quantizers import DROPPED
 from fsq_audio.source import PitchPredictor, RunningSource
-from fsq_audio.tokenizer import AudioTokenizer, mark_codes
+from fsq_audio.tokenizer import AudioTokenizer
 
 BLOCK_FRAMES = 8
 """Frames of a block unless told otherwise."""
@@ -226,7 +227,7 @@ class _SourceStage:
     def __init__(self, model: AudioTokenizer, pitch: PitchPredictor, block_frames: int) -> None:
         self._model, self._subframes = model, pitch.subframes
         self._cutter = WindowCutter(hop=1, context=pitch.context, num_frames=block_frames)
-        self._source = RunningSource(pitch)
+        self._source = RunningSource(subframes=pitch.subframes, step=pitch.step)
         self._waiting: Tensor | None = None
 
     def push(self, marked: Tensor) -> Tensor:

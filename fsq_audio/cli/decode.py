@@ -14,7 +14,7 @@ from fsq_audio.cli.recordings import AudioOutput, decode_recordings
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import IfExists, is_there
 from fsq_audio.cli.tally import Report
-from fsq_audio.tokenizer import AudioTokenizer
+from fsq_audio.coder import Coder
 from fsq_audio.tokens import AudioTokens
 
 
@@ -23,7 +23,7 @@ class Decode:
 
     def __init__(
         self,
-        model: AudioTokenizer,
+        model: Coder,
         output: AudioOutput,
         *,
         num_groups: int | None,

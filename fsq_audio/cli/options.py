@@ -110,6 +110,17 @@ def add_model(verb: argparse.ArgumentParser, *, thread_counts: bool = False) -> 
     )
 
 
+def add_backend(verb: argparse.ArgumentParser) -> None:
+    """What computes."""
+    verb.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: ONNX Runtime, with --model a folder of fsq-audio export onnx; tokens of both "
+        "are interchangeable, and few codes differ: docs/export.md (default: torch)",
+    )
+
+
 def add_running(verb: argparse.ArgumentParser) -> None:
     """How files are worked through."""
     group = verb.add_argument_group("running")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fsq_audio import __version__
 from fsq_audio.cli.options import (
+    add_backend,
     add_decoding,
     add_encoding,
     add_groups,
@@ -79,6 +80,13 @@ reconstruct  PCM -> PCM, to hear what is kept
 PCM is raw, of one channel, such as from ffmpeg -i INPUT -ac 1 -ar 16000 -f s16le -. What goes out
 goes out at once; fsq-audio stream DIRECTION -v tells how long it waits."""
 
+_EXPORT = """\
+onnx   encoder.onnx, decoder.onnx and, where the decoder has a source, pitch.onnx, for ONNX Runtime:
+       fsq-audio tokenize, decode and reconstruct --model OUT --backend onnx
+torch  the same as .pt2 files, for torch.export.load
+
+Any number of windows of any length; docs/export.md says what goes in and comes out."""
+
 _EXIT_CODES = """\
 exit codes: 0 all done; 1 stopped by an error; 2 wrong usage; 3 done, but some files failed (see
 the messages, and errors.jsonl in OUT); 130 interrupted: run the same command again to continue."""
@@ -108,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_encoding(verb)
     add_model(verb)
+    add_backend(verb)
     add_running(verb)
 
     verb = _add_verb(verbs, "decode", "turn token files back into audio")
@@ -116,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_decoding(verb)
     add_groups(verb)
     add_model(verb)
+    add_backend(verb)
     add_running(verb)
 
     verb = _add_verb(verbs, "reconstruct", "tokenize and decode in one go, to hear what is kept")
@@ -125,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--save-tokens", action="store_true", help="write the .fsq files as well")
     add_encoding(verb)
     add_model(verb)
+    add_backend(verb)
     add_running(verb)
 
     _add_stream(verbs)
@@ -132,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_report(verbs)
     _add_convert(verbs)
+    _add_export(verbs)
     _add_benchmark(verbs)
 
     verb = _add_verb(verbs, "info", "tell what a model or a token file is")
@@ -353,6 +365,24 @@ def _add_evaluate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N",
         help="processes (default: 1)",
     )
+    add_talking(verb)
+
+
+def _add_export(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    summary = "write a model as graphs that other runtimes run"
+    verb = verbs.add_parser(
+        "export", help=summary, description=f"{summary.capitalize()}.\n\n{_EXPORT}",
+        epilog="exit codes: 0 written; 1 stopped by an error; 2 wrong usage; 130 interrupted.",
+    )  # fmt: skip
+    verb.set_defaults(module="fsq_audio.cli.export", parser=verb)
+    verb.add_argument("kind", choices=("onnx", "torch"), help="of the graphs")
+    verb.add_argument(
+        "--model",
+        default="default",
+        metavar="PATH_OR_HUB_ID",
+        help='folder, hub id, or "default", the one in the package (default)',
+    )
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
     add_talking(verb)
 
 

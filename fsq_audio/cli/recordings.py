@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fsq_audio.audio import AudioWriter, resampled_length
+from fsq_audio.coder import Coder
 from fsq_audio.errors import FSQAudioError
-from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import OUTSIDE, AudioTokens
 
 
 def decode_recordings(
-    model: AudioTokenizer, recordings: Sequence[AudioTokens], *, num_groups: int | None
+    model: Coder, recordings: Sequence[AudioTokens], *, num_groups: int | None
 ) -> list[Tensor]:
     """Resynthesizes recordings in one batch, or in a few if they differ in groups.
 

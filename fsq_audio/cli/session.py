@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,8 +15,11 @@ from fsq_audio.cli.inputs import find_inputs
 from fsq_audio.cli.outputs import Job, Target, choose_target, plan_jobs
 from fsq_audio.cli.parser import UsageError
 from fsq_audio.cli.runner import Runner, Work
+from fsq_audio.coder import Coder
 from fsq_audio.errors import AudioError, CheckpointError, ConfigError
-from fsq_audio.tokenizer import AudioTokenizer
+
+if TYPE_CHECKING:
+    from fsq_audio.tokenizer import AudioTokenizer
 
 TOKEN_EXTENSIONS = (".fsq",)
 
@@ -87,15 +90,16 @@ class Session:
             )
         return True
 
-    def load_model(self) -> AudioTokenizer:
-        """The model, on its device, once the arguments fit it.
+    def load_model(self) -> Coder:
+        """The model, on its backend and device, once the arguments fit it.
 
         Raises:
             CheckpointError: there is none.
-            ConfigError: the device is not there.
-            UsageError: the model has fewer groups than asked for.
+            ConfigError: the device is not there, or a package is missing.
+            UsageError: the model has fewer groups than asked for, or the backend no such device.
         """
-        return open_model(self.arguments, self.console)
+        open_backend = open_onnx if self.arguments.backend == "onnx" else open_model
+        return open_backend(self.arguments, self.console)
 
     def check_audio_output(self) -> None:
         """Makes sure that there is such an encoding, before any work.
@@ -154,15 +158,41 @@ def open_model(arguments: Namespace, console: Console) -> AudioTokenizer:
         ConfigError: the device is not there.
         UsageError: the model has fewer groups than asked for.
     """
-    if arguments.num_threads is not None:
-        torch.set_num_threads(arguments.num_threads)
     device = choose_device(arguments.device)
     model = load_model(arguments.model).to(device)
-    console.detail(f"model {model.fingerprint} on {device}")
+    _make_ready(arguments, console, model, where=str(device))
+    return model
+
+
+def open_onnx(arguments: Namespace, console: Console) -> Coder:
+    """The exported model that the options name, on ONNX Runtime.
+
+    Args:
+        arguments: of `add_model` and `add_groups`.
+        console: where it is told which.
+
+    Raises:
+        CheckpointError: there is none.
+        ConfigError: ONNX Runtime is not installed.
+        UsageError: the model has fewer groups than asked for, or another device is.
+    """
+    # Imported here: either backend does without the other's code.
+    from fsq_audio.export.runtime import OnnxTokenizer
+
+    if arguments.device not in ("auto", "cpu"):
+        raise UsageError(f"--device {arguments.device}: the backend onnx computes on the CPU")
+    model = OnnxTokenizer.from_folder(arguments.model)
+    _make_ready(arguments, console, model, where="ONNX Runtime")
+    return model
+
+
+def _make_ready(arguments: Namespace, console: Console, model: Coder, *, where: str) -> None:
+    if arguments.num_threads is not None:
+        torch.set_num_threads(arguments.num_threads)
+    console.detail(f"model {model.fingerprint} on {where}")
     kept = arguments.num_groups
     if kept is not None and kept > model.num_groups:
         raise UsageError(f"--num-groups {kept}: the model has {model.num_groups}")
-    return model
 
 
 def load_model(source: str) -> AudioTokenizer:
@@ -174,6 +204,8 @@ def load_model(source: str) -> AudioTokenizer:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
+    from fsq_audio.tokenizer import AudioTokenizer
+
     if source == "default" and not (checkpoint.PACKAGED / checkpoint.CONFIG_FILE).is_file():
         raise CheckpointError("no model came with this installation: name one with --model")
     return AudioTokenizer.from_pretrained(source)

@@ -13,15 +13,15 @@ from fsq_audio.cli.parser import TOKEN_FORMATS
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import Making, NumpyFiles, Store, TokenFiles
 from fsq_audio.cli.tally import Report
+from fsq_audio.coder import Coder
 from fsq_audio.encoding import Recording, encode_recordings, source_of
-from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 
 
 class Encoding:
     """Audio files to tokens, in memory or streamed; `reconstruct` starts with it, too."""
 
-    def __init__(self, model: AudioTokenizer, *, channels: Channels, num_groups: int | None):
+    def __init__(self, model: Coder, *, channels: Channels, num_groups: int | None):
         """Keeps the settings.
 
         Args:

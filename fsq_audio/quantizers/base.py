@@ -178,6 +178,12 @@ def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
     return list(inspect.signature(cls.__init__).parameters.values())[1:]
 
 
+def is_traced() -> bool:
+    """Whether an export records operations, on tensors that hold no values to look at."""
+    # `torch.compiler.is_exporting` says so, too, but not in every torch that is supported.
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
 def check_latents(latents: Tensor, *, channels: int, mask: Tensor | None = None) -> None:
     """Refuses latents that have no codes.
 
@@ -201,7 +207,7 @@ def check_latents(latents: Tensor, *, channels: int, mask: Tensor | None = None)
             f"mask must be bool {list(expected)} to fit the latents, "
             f"got {mask.dtype} {list(mask.shape)}"
         )
-    if latents.numel() == 0:
+    if is_traced() or latents.numel() == 0:
         return
     low, high = torch.aminmax(latents.detach())  # one pass, and NaN comes through
     if not bool(torch.isfinite(low) & torch.isfinite(high)):
@@ -233,7 +239,7 @@ def check_codes(codes: Tensor, *, num_groups: int, codebook_size: int) -> Tensor
             f"codes must be integers [B, 1..{num_groups}, T], got {codes.dtype} {list(codes.shape)}"
         )
     codes = codes.to(torch.int64)
-    if codes.numel() > 0:
+    if not is_traced() and codes.numel() > 0:
         low, high = (int(value) for value in torch.aminmax(codes))
         if low < DROPPED or high >= codebook_size:
             raise TokenError(
