@@ -374,10 +374,10 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
         parse_baseline("codec2:1200")
 
 
-def save_codec(kind: str, folder: Path, **changes: Any) -> Path:
+def save_codec(kind: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """A small random model of a neural codec, saved as others' weights are."""
     transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)  # of some random models, all codes are one
+    torch.manual_seed(seed)  # of some random models, all codes are one
     options: dict[str, Any]
     if kind == "dac":
         options = {"encoder_hidden_size": 8, "downsampling_ratios": [4, 8],
@@ -481,7 +481,7 @@ def test_other_weights_are_another_system(clips: list[Recording], tmp_path: Path
     run(clips[:1], [parse_baseline(place)], tmp_path / "out")
     neural.load_codec.cache_clear()
     neural._hash_weights.cache_clear()
-    save_codec("dac", tmp_path)
+    save_codec("dac", tmp_path, seed=1)
     with pytest.raises(ConfigError, match=r"system dac with \{'weights'"):
         run(clips[:1], [parse_baseline(place)], tmp_path / "out")
 
