@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -114,6 +115,23 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def profile_lines(ours: Ours) -> list[str]:
+    """Where our own time goes."""
+    encoder, decoder, quantizer = ours.model.encoder, ours.model.decoder, ours.model.quantizer
+    (batch,) = batches([cut(speech(), 10 * RATE)], from_rate=RATE, contender=ours, size=1)
+    waveform, codes = encoder.context.pad(batch.waveform), ours.codes(batch).codes
+    # Not by way of encode and decode: those work in other threads, which are not profiled.
+    runs: dict[str, Callable[[], object]] = {
+        "encode": lambda: quantizer(encoder(waveform)),
+        "decode": lambda: decoder.resynthesize(quantizer.decode(codes)),
+    }
+    lines = []
+    for direction, run in runs.items():
+        parts = ", ".join(f"{kind} {share:.0%}" for kind, share in own_costs.shares(run).items())
+        lines.append(f"Our time to {direction} 10 s, one thread: {parts}.")
+    return lines
+
+
 def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[str]:
     """What one needs to know to repeat, or to believe, the table."""
     import transformers
@@ -124,16 +142,7 @@ def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[s
         + (f"; of the short recordings, the {c.share} of middle length" if c.share else "")
         for c in contenders
     ]
-    encoder, decoder, quantizer = ours.model.encoder, ours.model.decoder, ours.model.quantizer
-    (batch,) = batches([cut(speech(), 10 * RATE)], from_rate=RATE, contender=ours, size=1)
-    waveform, codes = encoder.context.pad(batch.waveform), ours.codes(batch).codes
-    # Not by way of encode and decode: those work in other threads, which are not profiled.
-    for direction, spent in (
-        ("encode", own_costs.shares(lambda: quantizer(encoder(waveform)))),
-        ("decode", own_costs.shares(lambda: decoder(quantizer.decode(codes)))),
-    ):
-        parts = ", ".join(f"{kind} {share:.0%}" for kind, share in spent.items())
-        lines.append(f"Our time to {direction} 10 s, one thread: {parts}.")
+    lines += profile_lines(ours)
     if not MODEL.endswith(".yaml"):
         cost = own_costs.seconds(lambda: AudioTokenizer.from_pretrained(MODEL))
         lines.append(f"Loading the model, after the imports: {cost * 1000:.0f} ms.")
@@ -148,6 +157,12 @@ def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[s
         f"torch {torch.__version__}, transformers {transformers.__version__}; float32, eager."
     )
     return lines
+
+
+def test_what_our_time_is_spent_on() -> None:
+    encode, decode = profile_lines(Ours("default"))
+    assert re.search(r"encode 10 s, one thread: .*matrix products [1-9]\d%", encode)
+    assert re.search(r"decode 10 s, one thread: .*matrix products [1-9]\d%", decode)
 
 
 @pytest.mark.benchmark
