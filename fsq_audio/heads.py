@@ -137,7 +137,10 @@ class HarmonicNoise(nn.Module):
                 )
                 pulses = self._spectra(pulse_train(advances, phases, step=self.step))
                 noise = self._spectra(self._noise(source[:, -1, self.context.left], num_frames))
-                share = sharpened((voicing @ self.voicing_interpolation).clamp(0, 1))
+                share = (voicing @ self.voicing_interpolation).clamp(0, 1)
+                # The gains learn beside the mean that is learnt, not beside what becomes of it.
+                if not self.training:
+                    share = sharpened(share)
                 voice, breath = share.sqrt(), (1 - share).sqrt()
                 mixed = [
                     of_pulses * voice + of_noise * breath

@@ -241,6 +241,22 @@ def test_the_share_mixes_pulses_and_noise_at_one_power(share: float, is_voiced: 
     assert bool(periodicity.median() > 0.95) == is_voiced
 
 
+def test_shares_are_sharpened_in_decoding_only() -> None:
+    head = source_model().decoder.head
+    num_frames = 40 + sum(head.context)
+    source = hum(source_model(), num_frames, hertz=125.0)
+    x = torch.zeros(1, num_frames, head.gains.in_features)
+    voicing = torch.full((1, num_frames * head.subframes, head.shares.out_features // 4), 0.7)
+    periodicities = []
+    for mode in True, False:
+        samples = head.train(mode)(x, source, voicing).detach()
+        centres = torch.arange(2000, samples.shape[1] - 2000, 320)
+        _, periodicity = estimate_pitch(samples, centres, sample_rate=RATE)
+        periodicities.append(float(periodicity.mean()))
+    learnt, used = periodicities
+    assert learnt < used - 0.1
+
+
 def test_sharpened_shares_keep_their_order_and_their_ends() -> None:
     found = sharpened(torch.linspace(0, 1, 101))
     assert found[[0, 100]].tolist() == [0, 1]
