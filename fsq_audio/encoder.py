@@ -88,13 +88,13 @@ class SpectralProjection(nn.Module):
             filters = mel_filters(
                 sample_rate=sample_rate, window_length=self.window_length, bands=features
             )
-            self.register_buffer("filters", filters, persistent=False)
+            self.register_buffer("filters", filters.T.contiguous().T, persistent=False)
         if self.lags:
             lowest, highest = PITCH_HZ
             filters = lag_filters(
                 lowest=lowest, highest=highest, sample_rate=sample_rate, lags=self.lags
             )
-            self.register_buffer("lag_filters", filters, persistent=False)
+            self.register_buffer("lag_filters", filters.T.contiguous().T, persistent=False)
         self.project = nn.Linear(self.subframes * (features + self.lags), channels)
 
     def forward(self, waveform: Tensor) -> Tensor:

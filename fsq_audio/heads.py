@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fsq_audio.blocks import WINDOW_FRAMES
 from fsq_audio.config import HarmonicNoiseHead, ISTFTHead, TokenizerConfig, TransposedHead
@@ -52,7 +53,7 @@ class InverseSTFT(nn.Module):
             )
             magnitude = torch.exp(log_magnitude.clamp(max=self.MAX_LOG_MAGNITUDE))
             pieces = self.fourier.inverse(magnitude * phase.cos(), magnitude * phase.sin())
-            samples = overlap_add(pieces * self.window, self.step)
+            samples = overlap_add(pieces, self.window, self.step)
         start = self.context.left * self.hop + self.offset
         stop = start + (num_frames - self.context.left - self.context.right) * self.hop
         return samples[:, start:stop]
@@ -79,6 +80,8 @@ class HarmonicNoise(nn.Module):
     window: Tensor
     analysis_window: Tensor
     noise: Tensor
+    noise_real: Tensor
+    noise_imaginary: Tensor
     gain_interpolation: Tensor
     voicing_interpolation: Tensor
 
@@ -105,6 +108,11 @@ class HarmonicNoise(nn.Module):
         self.register_buffer("window", synthesis_window(length, self.step), False)
         # It repeats with the windows of a long recording, all of which then begin alike.
         self.register_buffer("noise", white_noise(WINDOW_FRAMES * hop), False)
+        # Its spectra then repeat, too, and are computed once.
+        circle = torch.cat([self.noise[-self.offset :], self.noise, self.noise[:length]])
+        parts = self._spectra(circle[: len(self.noise) + length - self.step])
+        for name, part in zip(("real", "imaginary"), parts, strict=True):
+            self.register_buffer(f"noise_{name}", part.contiguous(), False)
 
     def voicing(self, x: Tensor) -> Tensor:
         """The share of the pulses in the power of each band: `[B, T, C]` -> `[B, T * N, bands]`.
@@ -135,40 +143,46 @@ class HarmonicNoise(nn.Module):
                 advances, phases = (
                     part.transpose(1, 2).flatten(1) for part in source[:, :-1].chunk(2, 1)
                 )
-                pulses = self._spectra(pulse_train(advances, phases, step=self.step))
-                noise = self._spectra(self._noise(source[:, -1, self.context.left], num_frames))
+                pulses = self._spectra_around(pulse_train(advances, phases, step=self.step))
+                noise = self._noise(source[:, -1, self.context.left], num_frames)
                 share = (voicing @ self.voicing_interpolation).clamp(0, 1)
                 # The gains learn beside the mean that is learnt, not beside what becomes of it.
                 if not self.training:
                     share = sharpened(share)
                 voice, breath = share.sqrt(), (1 - share).sqrt()
                 mixed = [
-                    of_pulses * voice + of_noise * breath
+                    (of_noise * breath).add_(of_pulses * voice)
                     for of_pulses, of_noise in zip(pulses, noise, strict=True)
                 ]
             pieces = self.fourier.inverse(*(part * filters for part in mixed))
-            samples: Tensor = overlap_add(pieces * self.window, self.step)
+            samples: Tensor = overlap_add(pieces, self.window, self.step)
         start = self.context.left * self.hop + self.offset
         stop = start + (num_frames - self.context.left - self.context.right) * self.hop
         return samples[:, start:stop]
 
-    def _spectra(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+    def _noise(self, start: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        """Spectra `[B, num_frames * subframes, bins]` of the noise around frames `start` `[B]`.
+
+        The first `context.left` frames stand before `start`. In training it starts anywhere.
+        """
+        first = start[:, None] - self.context.left
+        if self.training:
+            first = torch.randint(len(self.noise), first.shape, device=first.device)
+            places = first + torch.arange(num_frames * self.hop, device=first.device)
+            return self._spectra_around(self.noise[places % len(self.noise)])
+        rows = torch.arange(num_frames * self.subframes, device=first.device)
+        rows = (first * self.subframes + rows) % len(self.noise_real)
+        return F.embedding(rows, self.noise_real), F.embedding(rows, self.noise_imaginary)
+
+    def _spectra_around(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """`[B, N * step]` -> two `[B, N, bins]`, of windows where the synthesis windows lie."""
         around = Context(self.offset, self.window_length - self.step - self.offset)
-        frames = around.pad(waveform).unfold(-1, self.window_length, self.step)
+        return self._spectra(around.pad(waveform))
+
+    def _spectra(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        frames = waveform.unfold(-1, self.window_length, self.step)
         real, imaginary = self.fourier(frames * self.analysis_window)
         return real, imaginary
-
-    def _noise(self, start: Tensor, num_frames: int) -> Tensor:
-        """The noise around frames `start` `[B]` and after; in training it starts anywhere.
-
-        `[B, num_frames * hop]`, where the first `context.left` frames stand before `start`.
-        """
-        first = (start[:, None] - self.context.left) * self.hop
-        if self.training:
-            first = torch.randint(len(self.noise), first.shape, device=self.noise.device)
-        places = first + torch.arange(num_frames * self.hop, device=self.noise.device)
-        return self.noise[places % len(self.noise)]
 
 
 class ConvUpsampler(nn.Module):
@@ -283,15 +297,16 @@ def sharpened(shares: Tensor) -> Tensor:
     return voice / (voice + noise)
 
 
-def overlap_add(pieces: Tensor, step: int) -> Tensor:
-    """Adds up windows that start `step` apart: `[B, N, W]` -> `[B, (N - 1) * step + W]`.
+def overlap_add(pieces: Tensor, window: Tensor, step: int) -> Tensor:
+    """Adds up windowed pieces that start `step` apart: `[B, N, W]` -> `[B, (N - 1) * step + W]`.
 
     Shifted sums in a fixed order, so that a sample does not depend on where its window stands.
     """
     batch, num_pieces, length = pieces.shape
     overlap = length // step
-    shifted = pieces.view(batch, num_pieces, overlap, step)
+    shifted, weights = pieces.view(batch, num_pieces, overlap, step), window.view(overlap, step)
     total = pieces.new_zeros(batch, num_pieces + overlap - 1, step)
     for position in range(overlap):
-        total[:, position : position + num_pieces] += shifted[:, :, position]
+        part = total[:, position : position + num_pieces]
+        part.addcmul_(shifted[:, :, position], weights[position])
     return total.view(batch, -1)

@@ -127,6 +127,20 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
+def lay_out_weights(module: nn.Module, *, by_inputs: bool) -> None:
+    """Sets in which order the weights of all linear layers lie in memory; their values stay.
+
+    By inputs, the columns of `[out, in]` are contiguous: on a CPU, some hundred rows of activations
+    then take an eighth to a quarter less time, since MKL need not turn the matrix round, and give
+    the same bits, from 16 rows on (tests/test_layers.py). By outputs is torch's own order, for which
+    backward passes and optimizers are made.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            weight = layer.weight.data
+            layer.weight.data = weight.T.contiguous().T if by_inputs else weight.contiguous()
+
+
 class ResidualUnit(nn.Module):
     """A dilated residual unit on samples (Zeghidour et al. 2021; Kumar et al. 2023).
 

@@ -136,18 +136,18 @@ def pulse_train(advances: Tensor, phases: Tensor, *, step: int) -> Tensor:
     last, first = advances.float() / TURN, _before(advances).float() / TURN
     n = torch.arange(step, device=advances.device, dtype=torch.float32)
     slope = (last - first)[..., None] / step
-    phase = phases.float()[..., None] / TURN + n * (first[..., None] + slope * (n / 2))
+    phase = n * (first[..., None] + slope * (n / 2))
+    phase += phases.float()[..., None] / TURN
     cycles_per_sample = first[..., None] + slope * n
     # At least one, as the lowest pitch has 160 at 16 kHz; silence divides by no zero.
-    num_harmonics = (0.5 / cycles_per_sample.clamp(min=1e-3)).floor()
+    num_harmonics = (0.5 / cycles_per_sample.clamp_(min=1e-3)).floor_()
     # The sum of their cosines in closed form (Dirichlet's kernel), and its limit at the pulses.
-    half_turns = math.pi * (phase - phase.round())
+    half_turns = phase.sub_(phase.round()).mul_(math.pi)
     denominator, width = half_turns.sin(), 2 * num_harmonics + 1
-    at_pulse = denominator.abs() < 1e-4
-    ratio = (width * half_turns).sin() / torch.where(at_pulse, 1.0, denominator)
-    cosines = (torch.where(at_pulse, width, ratio) - 1) / 2
-    pulses = cosines * (2 / num_harmonics).sqrt()
-    return torch.where(advances[..., None] == 0, 0.0, pulses).flatten(1)
+    ratio = half_turns.mul_(width).sin_().div_(denominator)
+    cosines = torch.where(denominator.abs_() < 1e-4, width, ratio).sub_(1).div_(2)
+    pulses = cosines.mul_((2 / num_harmonics).sqrt_())
+    return (pulses * (advances[..., None] != 0)).flatten(1)
 
 
 def white_noise(length: int) -> Tensor:

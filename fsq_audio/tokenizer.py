@@ -20,6 +20,7 @@ from fsq_audio.coder import Coder, Contexts
 from fsq_audio.config import TokenizerConfig
 from fsq_audio.decoder import Decoder
 from fsq_audio.encoder import Encoder
+from fsq_audio.layers import lay_out_weights
 from fsq_audio.quantizers import Projected, Quantized, build_quantizer
 from fsq_audio.tokens import TokenFormat
 
@@ -196,6 +197,12 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
         )
 
     # Training
+
+    def train(self, mode: bool = True) -> AudioTokenizer:
+        """Training mode, or evaluation mode, for which weights lie in another order in memory."""
+        lay_out_weights(self, by_inputs=not mode)
+        super().train(mode)
+        return self
 
     def forward(self, waveform: Tensor) -> Reconstruction:
         """Resynthesizes crops, with gradients.
