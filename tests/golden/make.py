@@ -1,9 +1,9 @@
 """Makes a golden set: token files in every form that this release writes, and what is in them.
 
-    PYTHONPATH=. python tests/golden/make.py tests/golden/v1
+    PYTHONPATH=. python tests/golden/make.py tests/golden/release_0.1.0
 
-A set is never made again: a release that writes another layout makes a set of its own beside it.
-tests/test_golden.py reads them all.
+A set is never made again: a release with another layout or another checkpoint makes a set of its
+own beside it. tests/test_golden.py reads them all.
 """
 
 from __future__ import annotations
