@@ -73,7 +73,8 @@ EXTRAS = {
     "datasets": ["datasets>=4.0"],
     "transformers": ["transformers>=5.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
-    "train": ["pystoi>=0.4", "tensorboard>=2.14"],
+    # torch draws pictures for TensorBoard with pillow, which older releases of tensorboard lack.
+    "train": ["pillow>=9.1", "pystoi>=0.4", "tensorboard>=2.14"],
     # The pages of docstrings, and docs/listen.ipynb.
     "docs": ["pdoc>=14.0"],
     "notebook": ["ipywidgets>=8.0", "jupyterlab>=4.0", "matplotlib>=3.8"],

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
@@ -104,28 +104,55 @@ def read_config(folder: Path) -> TokenizerConfig:
     return from_mapping(TokenizerConfig, values, where=str(path))
 
 
+def check_shapes(build: Callable[[], nn.Module], folder: Path) -> None:
+    """Makes sure that a model is the one whose weights a folder holds, before it takes memory.
+
+    Args:
+        build: makes the model that the configuration asks for, of whatever size.
+        folder: with its weights, of which only the head is read.
+
+    Raises:
+        CheckpointError: the file is damaged, or tensors are missing, extra or of another shape.
+        ConfigError: `build` refuses the configuration.
+    """
+    try:
+        with torch.device("meta"):
+            expected = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} asks for tensors of impossible sizes: {reason}"
+        ) from error
+    path = folder / WEIGHTS_FILE
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    faults = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    faults += [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]
+    faults += [
+        f"{name} is {found[name]}, expected {expected[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != expected[name]
+    ]
+    if faults:
+        shown = "; ".join(faults[:8]) + ("; ..." if len(faults) > 8 else "")
+        raise CheckpointError(f"{path} does not fit its configuration: {shown}")
+
+
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Loads the weights of a saved model, all of them and no others.
 
     Raises:
         CheckpointError: the file is damaged, or tensors are missing, extra or of another shape.
     """
+    check_shapes(lambda: model, folder)
     path = folder / WEIGHTS_FILE
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    expected = model.state_dict()
-    faults = [f"missing {name}" for name in sorted(expected.keys() - weights.keys())]
-    faults += [f"unexpected {name}" for name in sorted(weights.keys() - expected.keys())]
-    faults += [
-        f"{name} is {list(weights[name].shape)}, expected {list(expected[name].shape)}"
-        for name in sorted(expected.keys() & weights.keys())
-        if weights[name].shape != expected[name].shape
-    ]
-    if faults:
-        shown = "; ".join(faults[:8]) + ("; ..." if len(faults) > 8 else "")
-        raise CheckpointError(f"{path} does not fit its configuration: {shown}")
     model.load_state_dict(weights, strict=True)
 
 

@@ -14,6 +14,10 @@ from fsq_audio.errors import ConfigError
 
 T = TypeVar("T")
 Positive = Annotated[int, Field(gt=0)]
+# What weights do not show is bounded here, far beyond use: a stranger's configuration is built.
+Length = Annotated[int, Field(gt=0, le=2**14)]
+"""Of a window or a hop, in samples."""
+Bands = Annotated[int, Field(gt=0, le=2**10)]
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -35,10 +39,10 @@ class SpectralFrontEnd:
 
     __pydantic_config__ = _STRICT
     name: Literal["spectral"] = "spectral"
-    window_length: Positive = 1024
+    window_length: Length = 1024
     subframes: Positive = 1
-    bands: Positive | None = 100
-    lags: Annotated[int, Field(ge=0)] = 0
+    bands: Bands | None = 100
+    lags: Annotated[int, Field(ge=0, le=2**10)] = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class ISTFTHead:
 
     __pydantic_config__ = _STRICT
     name: Literal["istft"] = "istft"
-    window_length: Positive = 1280
+    window_length: Length = 1280
     subframes: Positive = 1
 
 
@@ -85,10 +89,10 @@ class HarmonicNoiseHead:
 
     __pydantic_config__ = _STRICT
     name: Literal["harmonic_noise"] = "harmonic_noise"
-    window_length: Positive = 640
+    window_length: Length = 640
     subframes: Positive = 4
-    bands: Positive = 80
-    voicing_bands: Positive = 16
+    bands: Bands = 80
+    voicing_bands: Bands = 16
     pitch_channels: Positive = 128
 
 
@@ -120,7 +124,7 @@ class TrunkConfig:
 
     __pydantic_config__ = _STRICT
     channels: Positive = 384
-    num_blocks: Positive = 5
+    num_blocks: Annotated[int, Field(gt=0, le=2**10)] = 5
     expansion: Positive = 3
     kernel_size: Positive = 7
 
@@ -167,8 +171,8 @@ class TokenizerConfig:
     """
 
     __pydantic_config__ = _STRICT
-    sample_rate: Positive = 16000
-    hop_length: Positive = 320
+    sample_rate: Annotated[int, Field(gt=0, le=10**6)] = 16000
+    hop_length: Length = 320
     causal: bool = False
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     quantizer: dict[str, Any] = dataclasses.field(default_factory=_default_quantizer)

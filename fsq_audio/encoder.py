@@ -80,7 +80,7 @@ class SpectralProjection(nn.Module):
         self.context = kernel_context(self.window_length - self.step, causal=causal)
         self.fourier = RealFourier(self.window_length)
         # A full-scale sine on a bin's centre has magnitude one.
-        window = torch.hann_window(self.window_length, dtype=torch.float64)
+        window = torch.hann_window(self.window_length, dtype=torch.float64, device="cpu")
         self.register_buffer("window", (window * (2 / window.sum())).float(), persistent=False)
         self.mel, self.lags = config.bands is not None, config.lags
         features = config.bands or self.window_length // 2 + 1

@@ -1,4 +1,7 @@
-"""Fixed linear maps of spectra: mel bands, and lags that are evenly spaced to the ear."""
+"""Fixed linear maps of spectra: mel bands, and lags that are evenly spaced to the ear.
+
+They are computed on the CPU also where a model is built without memory (see `checkpoint`).
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,10 @@ def mel_filters(*, sample_rate: int, window_length: int, bands: int) -> Tensor:
     # Linear below 1000 Hz, where 15 mel are reached; 27 mel for each factor of 6.4 above.
     top = sample_rate / 2
     top_mel = 3 * top / 200 if top < 1000 else 15 + 27 * math.log(top / 1000) / math.log(6.4)
-    mels = torch.linspace(0, top_mel, bands + 2, dtype=torch.float64)
+    mels = torch.linspace(0, top_mel, bands + 2, dtype=torch.float64, device="cpu")
     edges = torch.where(mels < 15, 200 / 3 * mels, 1000 * 6.4 ** ((mels - 15) / 27))
-    bins = torch.arange(window_length // 2 + 1, dtype=torch.float64) * sample_rate / window_length
+    bins = torch.arange(window_length // 2 + 1, dtype=torch.float64, device="cpu")
+    bins = bins * sample_rate / window_length
     lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
     filters = torch.minimum(rising, falling).clamp(min=0)
@@ -75,6 +79,7 @@ def lag_filters(*, lowest: float, highest: float, sample_rate: int, lags: int) -
         `[lags, n]` float32, for the autocorrelation at lags of 0 to n - 1 samples.
     """
     shortest, longest = sample_rate / highest, sample_rate / lowest
-    wanted = shortest * (longest / shortest) ** torch.linspace(0, 1, lags, dtype=torch.float64)
-    samples = torch.arange(round(longest) + 2, dtype=torch.float64)
+    steps = torch.linspace(0, 1, lags, dtype=torch.float64, device="cpu")
+    wanted = shortest * (longest / shortest) ** steps
+    samples = torch.arange(round(longest) + 2, dtype=torch.float64, device="cpu")
     return (1 - (samples - wanted[:, None]).abs()).clamp(min=0).float()

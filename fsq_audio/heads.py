@@ -104,7 +104,7 @@ class HarmonicNoise(nn.Module):
         for name, bands in ("gain", self.bands), ("voicing", config.voicing_bands):
             filters = mel_filters(sample_rate=sample_rate, window_length=length, bands=bands)
             self.register_buffer(f"{name}_interpolation", band_shares(filters), False)
-        self.register_buffer("analysis_window", torch.hann_window(length), False)
+        self.register_buffer("analysis_window", torch.hann_window(length, device="cpu"), False)
         self.register_buffer("window", synthesis_window(length, self.step), False)
         # It repeats with the windows of a long recording, all of which then begin alike.
         self.register_buffer("noise", white_noise(WINDOW_FRAMES * hop), False)
@@ -281,7 +281,7 @@ def build_head(config: TokenizerConfig) -> InverseSTFT | HarmonicNoise | ConvUps
 
 def synthesis_window(length: int, step: int) -> Tensor:
     """A Hann window over the sum of its shifted squares: `[length]` float32."""
-    window = torch.hann_window(length, dtype=torch.float64)
+    window = torch.hann_window(length, dtype=torch.float64, device="cpu")
     envelope = window.square().view(-1, step).sum(0).repeat(length // step)
     return (window / envelope).float()
 

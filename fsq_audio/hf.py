@@ -93,7 +93,7 @@ class FSQAudioConfig(PreTrainedConfig):  # type: ignore[misc]
     @cached_property
     def _quantizer(self) -> Quantizer:
         options = dict(self.tokenizer_config.quantizer)
-        with torch.random.fork_rng(devices=[]):  # learnt codebooks are drawn
+        with torch.device("meta"):  # learnt codebooks are neither drawn nor kept
             return cast(Quantizer, build_quantizer(options.pop("name"), options))
 
     def to_dict(self) -> dict[str, Any]:

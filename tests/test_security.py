@@ -8,17 +8,21 @@ import json
 import pickle
 import tarfile
 from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_tools import Command, listing, save_tiny, write_audio
+from conftest import build_tiny
 from fuzz.targets import limited
 from unit_tools import make_info, make_items, skip_without
 
 from fsq_audio.checkpoint import find_folder
 from fsq_audio.corpus.sources import read_entries
-from fsq_audio.errors import CheckpointError, ConfigError, TokenError
+from fsq_audio.errors import CheckpointError, ConfigError, FSQAudioError, TokenError
+from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.training.config import read_run_config
 from fsq_audio.units.files import read_npy
@@ -255,6 +259,73 @@ def test_a_token_file_is_not_believed_to_be_large(
     (tmp_path / "x.fsq").write_bytes(token_file(**changes))
     with limited(), pytest.raises(TokenError, match=r"make \d+ bytes of codes, not"):
         AudioTokens.load(tmp_path / "x.fsq")
+
+
+def a_model_of_a_stranger(folder: Path, **changes: object) -> Path:
+    """Weights of a small model, and a configuration that asks for another (`a__b` is a.b)."""
+    build_tiny("spectral-harmonic_noise").save_pretrained(folder)
+    values = json.loads((folder / "config.json").read_text())
+    for name, value in changes.items():
+        *places, last = name.split("__")
+        reduce(getitem, places, values)[last] = value
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
+
+
+STAGE = {"name": "vq", "codebook_size": 2**20, "dim": 10**6}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"encoder__trunk__channels": 10**6}, r"does not fit its configuration: .*\[.*1000000.*\]"),
+        ({"encoder__trunk__channels": 10**17}, "asks for tensors of impossible sizes"),
+        ({"encoder__trunk__channels": 10**30}, "asks for tensors of impossible sizes"),
+        ({"encoder__trunk__expansion": 10**9}, "does not fit its configuration"),
+        ({"encoder__trunk__kernel_size": 10**9 + 1}, "does not fit its configuration"),
+        ({"encoder__trunk__num_blocks": 10**9}, "num_blocks: Input should be less than"),
+        ({"encoder__trunk__num_blocks": 100}, "does not fit its configuration: missing"),
+        ({"encoder__front_end__window_length": 10**9}, "window_length: Input should be less than"),
+        ({"encoder__front_end__bands": 10**9}, "bands: Input should be less than"),
+        ({"encoder__front_end__lags": 10**9}, "lags: Input should be less than"),
+        (
+            {
+                "encoder__front_end__bands": 1024,
+                "encoder__front_end__lags": 1024,
+                "encoder__front_end__window_length": 2**14,
+            },
+            "does not fit its configuration",
+        ),
+        (
+            {"encoder__front_end": {"name": "conv", "strides": [320] + [1] * 200}},
+            "asks for tensors of impossible sizes",
+        ),
+        ({"decoder__trunk__channels": 10**6}, "does not fit its configuration"),
+        ({"decoder__head__pitch_channels": 10**7}, "does not fit its configuration"),
+        ({"decoder__head__window_length": 320 * 10**8}, "window_length: Input should be less"),
+        ({"hop_length": 10**12}, "hop_length: Input should be less than"),
+        ({"sample_rate": 10**400}, "sample_rate: Input should be less than"),
+        ({"quantizer__num_groups": 10**9}, "num_groups must be an integer from 1 to 1024"),
+        ({"quantizer": STAGE}, "does not fit its configuration"),
+        ({"quantizer": {"name": "residual_vq", "stage": STAGE, "num_groups": 8}}, "does not fit"),
+        ({"quantizer": {"name": "residual_vq", "stage": STAGE, "num_groups": 2**40}}, "from 1 to"),
+    ],
+)
+def test_a_model_is_not_built_before_its_weights_are_seen(
+    tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    folder = a_model_of_a_stranger(tmp_path / "model", **changes)
+    with limited(), pytest.raises(FSQAudioError, match=sentence) as told:
+        AudioTokenizer.from_pretrained(folder)
+    assert "\n" not in str(told.value)
+
+
+def test_a_configuration_of_a_stranger_takes_no_memory_in_transformers(tmp_path: Path) -> None:
+    hf = pytest.importorskip("fsq_audio.hf", reason="transformers is not installed")
+    folder = a_model_of_a_stranger(tmp_path / "model", quantizer=STAGE)
+    with limited():
+        config = hf.FSQAudioConfig(**json.loads((folder / "config.json").read_text()))
+        assert (config.num_codebooks, config.codebook_size) == (1, 2**20)
 
 
 def test_an_array_is_not_believed_to_be_large() -> None:

@@ -18,6 +18,9 @@ from fsq_audio.quantizers.base import (
 from fsq_audio.quantizers.bounds import Bound
 from fsq_audio.quantizers.fsq import FSQ
 
+MAX_GROUPS = 2**10
+"""Far beyond use: weights do not bound what a stranger's configuration asks for."""
+
 
 @register_quantizer("group_fsq")
 class GroupFSQ(nn.Module):
@@ -132,11 +135,11 @@ def check_group_options(*, num_groups: int, group_dropout: float) -> None:
     """Refuses group options out of range.
 
     Raises:
-        ConfigError: num_groups is not a positive integer, or group_dropout is not in [0, 1].
+        ConfigError: num_groups is no integer from 1 to MAX_GROUPS, or group_dropout not in [0, 1].
     """
     faults: list[str] = []
-    if type(num_groups) is not int or num_groups < 1:
-        faults.append(f"num_groups must be a positive integer, got {num_groups!r}")
+    if type(num_groups) is not int or not 1 <= num_groups <= MAX_GROUPS:
+        faults.append(f"num_groups must be an integer from 1 to {MAX_GROUPS}, got {num_groups!r}")
     if not 0.0 <= group_dropout <= 1.0:
         faults.append(f"group_dropout must lie in [0, 1], got {group_dropout}")
     if faults:

@@ -54,10 +54,11 @@ class ResidualVQ(nn.Module):
         if not isinstance(name, str):
             raise ConfigError(f"a stage needs the name of a quantizer, got {stage}")
         options = {key: value for key, value in stage.items() if key != "name"}
-        self.stages = nn.ModuleList(build_quantizer(name, options) for _ in range(num_groups))
+        self.stages = nn.ModuleList([build_quantizer(name, options)])
         first = self._stage(0)
         if first.num_groups != 1:
             raise ConfigError(f"a stage must have one group, {name!r} has {first.num_groups}")
+        self.stages.extend(build_quantizer(name, options) for _ in range(1, num_groups))
         self.num_groups = num_groups
         self.group_dropout = group_dropout
         self.channels = first.channels
