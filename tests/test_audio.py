@@ -108,7 +108,7 @@ def test_lossless_files_are_read_exactly(
     write_with_soundfile(path, signal, rate, format_, subtype)
     assert read_info(path) == AudioInfo(rate, num_channels, num_samples, format_, subtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "_BLOCK_VALUES", block_values)
+        patch.setattr(audio.reading, "_BLOCK_VALUES", block_values)
         split = load(path, sample_rate=rate, channels="split")
         mixed = load(path, sample_rate=rate)
     assert split.dtype == mixed.dtype == torch.float32
@@ -128,7 +128,7 @@ def test_lossy_files_are_read_without_seams(
     assert read_info(path) == AudioInfo(rate, num_channels, num_samples, format_, subtype)
     whole = load(path, sample_rate=rate, channels="split")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "_BLOCK_VALUES", block_values)
+        patch.setattr(audio.reading, "_BLOCK_VALUES", block_values)
         assert torch.equal(load(path, sample_rate=rate, channels="split"), whole)
     # At once, soundfile seeks only to the beginning; that changes an MP3 in the last bits.
     expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
@@ -152,7 +152,7 @@ def test_resampling_gives_the_stated_length_and_soxrs_samples(
     path = tmp_path_factory.getbasetemp() / "resampled.wav"
     path.write_bytes(wav_bytes(signal, from_rate, "FLOAT"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "_BLOCK_VALUES", block_values)
+        patch.setattr(audio.reading, "_BLOCK_VALUES", block_values)
         waveform = load(path, sample_rate=to_rate, channels="split")
         mixed = load(path, sample_rate=to_rate, channels="mix")
     expected = resampled_length(num_samples, from_rate, to_rate)
@@ -424,7 +424,7 @@ def test_flac_with_damage_inside_is_refused(tmp_path: Path) -> None:
 def test_the_first_sample_that_is_no_number_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, channels: audio.Channels
 ) -> None:
-    monkeypatch.setattr(audio, "_BLOCK_VALUES", 2000)
+    monkeypatch.setattr(audio.reading, "_BLOCK_VALUES", 2000)
     signal = make_signal(9000, 2)
     signal[7001, 1] = signal[7001, 0] = signal[8000, 0] = value
     signal[7001, 0] = 0
@@ -438,7 +438,7 @@ def test_an_overflow_while_resampling_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_following: int
 ) -> None:
     """At the end of the file, where soxr gives its rest, and before; within a filter block."""
-    monkeypatch.setattr(audio, "_BLOCK_VALUES", 4000)
+    monkeypatch.setattr(audio.reading, "_BLOCK_VALUES", 4000)
     loud = np.resize([[3.4e38], [3.4e38], [-3.4e38]], (100, 1))
     signal = np.concatenate([np.zeros((20000, 1)), loud, np.zeros((num_following, 1))])
     (tmp_path / "x.wav").write_bytes(wav_bytes(signal, 8000, "FLOAT"))
@@ -497,7 +497,7 @@ def test_missing_files_folders_pipes_and_locked_files_are_refused(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(audio, "open", refuse, raising=False)
+    monkeypatch.setattr(audio.file, "open", refuse, raising=False)
     with pytest.raises(AudioError, match=r"x\.wav: permission denied"):
         read_info(tmp_path / "x.wav")
 
@@ -661,7 +661,7 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
 def test_more_than_a_wav_can_state_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "_WAV_LIMIT", 20000)
+    monkeypatch.setattr(audio.writing, "_WAV_LIMIT", 20000)
     save(tmp_path / "x.wav", torch.zeros(2, 5000), sample_rate=16000)
     with pytest.raises(AudioError, match="too long for WAV"):
         save(tmp_path / "y.wav", torch.zeros(2, 5001), sample_rate=16000)

@@ -241,7 +241,7 @@ def test_wrong_usage_is_exit_code_2(
 
 
 def test_formats_are_those_that_can_be_written() -> None:
-    assert set(parser.AUDIO_FORMATS) == {suffix[1:] for suffix in audio._WRITABLE}
+    assert set(parser.AUDIO_FORMATS) == {suffix[1:] for suffix in audio.writing._WRITABLE}
 
 
 @pytest.mark.parametrize("name", parser.AUDIO_FORMATS)
