@@ -39,6 +39,7 @@ from fsq_audio.evaluation.metric import SAMPLE_RATE, Pair, Voice
 from fsq_audio.evaluation.rates import count_usage
 from fsq_audio.evaluation.signals import mel_distance
 from fsq_audio.evaluation.system import CodeTable
+from fsq_audio.files import replacing
 from fsq_audio.language_model.model import build_llama
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import RunConfig
@@ -350,9 +351,8 @@ def sweep_over(chosen: Sequence[Cell], sweep: SweepConfig, *, output: Path, runs
                     continue
                 print(f"cell {cell.name}", file=sys.stderr, flush=True)
                 found = run_cell(cell, sweep, speech, runs / cell.name)
-                partial = result.with_suffix(".json.tmp")
-                partial.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-                os.replace(partial, result)
+                with replacing(result) as temporary:
+                    temporary.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
                 shutil.rmtree(runs / cell.name)
                 done += 1
         except Timeout:  # another process is at it

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from fsq_audio.extraction.run import Run
-from fsq_audio.units.files import replacing
+from fsq_audio.files import replacing
 
 
 @dataclass(frozen=True)
