@@ -17,7 +17,7 @@ import torch
 from token_tools import make_format
 from unit_tools import HOP, NAMES, RATE, make_info, make_item, make_items, skip_without
 
-from fsq_audio.cli.parser import READABLE_UNIT_FORMATS, UNIT_FORMATS, UNIT_PATTERNS
+from fsq_audio.cli.options.convert import READABLE_UNIT_FORMATS, UNIT_FORMATS, UNIT_PATTERNS
 from fsq_audio.errors import ConfigError, FSQAudioError, TokenError
 from fsq_audio.tokens import AudioTokens, Source
 from fsq_audio.units.convert import convert, plan_conversion
