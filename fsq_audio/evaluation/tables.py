@@ -8,19 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsq_audio.evaluation.journal import relative_to
 from fsq_audio.evaluation.metric import is_installed
+from fsq_audio.evaluation.outcome import Evaluation
 from fsq_audio.evaluation.rate_distortion import draw, rate_distortion
 from fsq_audio.evaluation.registry import METRICS
 from fsq_audio.evaluation.rows import Row
 from fsq_audio.evaluation.summary import or_none
 from fsq_audio.evaluation.system import System
 from fsq_audio.files import replacing
-
-if TYPE_CHECKING:
-    from fsq_audio.evaluation.run import Evaluation
 
 
 def write(evaluation: Evaluation, systems: Sequence[System], output: Path) -> None:
