@@ -59,7 +59,6 @@ class Watch:
         self._start = time.monotonic()
         self._clock = time.time()
         self._before = self.look()
-        self._num_before = len(self._final)
 
     @property
     def num_final(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import urllib.parse
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,11 +64,6 @@ def escape(name: str, characters: str) -> str:
         characters: ASCII, to be replaced, as "%" is.
     """
     return "".join(f"%{ord(c):02X}" if c == "%" or c in characters else c for c in name)
-
-
-def unescape(name: str) -> str:
-    """Undoes `escape`."""
-    return urllib.parse.unquote(name, errors="strict")
 
 
 def one_line(text: str) -> str:
