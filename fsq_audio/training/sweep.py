@@ -17,7 +17,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelConfig:
-    """The small causal language model whose bits per token are the compression cost.
+    """The small causal language model whose bits per code are the compression cost.
 
     Attributes:
         train_minutes: of training recordings that it learns the codes of.
