@@ -94,6 +94,7 @@ EXTRAS["test"] = [
     # Readers of the formats of units.
     "codec-bpe>=1.4",
     "megatron-core>=0.13",
+    "coverage>=7.10",
     "hypothesis>=6.100",
     # docs/listen.ipynb is run, and the pages of docstrings are built.
     "ipykernel>=6.29",

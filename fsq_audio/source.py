@@ -108,20 +108,6 @@ class RunningSource:
         return torch.cat(rows, dim=2).transpose(1, 2)
 
 
-def start_phases(advances: Tensor, *, step: int) -> Tensor:
-    """Phases at the start of each subframe.
-
-    Args:
-        advances: `[..., N]` int64, from the first subframe on.
-        step: samples per subframe, even.
-
-    Returns:
-        `[..., N]` int64 in [0, TURN).
-    """
-    gained = _gained(advances, step=step)
-    return (gained.cumsum(-1) - gained) % TURN
-
-
 def pulse_train(advances: Tensor, phases: Tensor, *, step: int) -> Tensor:
     """All harmonics up to half the sample rate, in phase, at unit power.
 

@@ -19,8 +19,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,110 +28,26 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
-from pydantic import ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 from train_tokenizer import train
 
-from fsq_audio.config import Positive, from_mapping
+from fsq_audio.config import from_mapping
 from fsq_audio.errors import ConfigError, FSQAudioError
 from fsq_audio.evaluation.metric import SAMPLE_RATE, Pair, Voice
 from fsq_audio.evaluation.rates import count_usage
 from fsq_audio.evaluation.signals import mel_distance
 from fsq_audio.evaluation.system import CodeTable
+from fsq_audio.files import replacing
 from fsq_audio.language_model.model import build_llama
 from fsq_audio.tokenizer import AudioTokenizer
-from fsq_audio.training.config import RunConfig
 from fsq_audio.training.overrides import read_mapping
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.sources import read_recordings
+from fsq_audio.training.sweep import Cell, LanguageModelConfig, SweepConfig, find_cells
 
-_STRICT = ConfigDict(extra="forbid")
 # What a launcher tells a process of the others. A cell is one process's own.
 DISTRIBUTED = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelConfig:
-    """The small causal language model whose bits per token are the compression cost.
-
-    Attributes:
-        train_minutes: of training recordings that it learns the codes of.
-        context: codes that it sees.
-        batch_size: contexts per step.
-        steps: of training.
-        width: of its layers.
-        layers: how many.
-        learning_rate: the peak.
-    """
-
-    __pydantic_config__ = _STRICT
-    train_minutes: float = 10.0
-    context: Positive = 128
-    batch_size: Positive = 8
-    steps: Positive = 120
-    width: Positive = 96
-    layers: Positive = 2
-    learning_rate: float = 2e-3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """A quantizer of the comparison.
-
-    Attributes:
-        quantizer: its entry in a configuration. "size" stands for the codebook size; an option
-            that is a mapping is looked up by it, and sizes that are not in there have no cell.
-        loss: changes to the losses of the run.
-    """
-
-    __pydantic_config__ = _STRICT
-    quantizer: dict[str, Any]
-    loss: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepConfig:
-    """A sweep: one file is one comparison.
-
-    Attributes:
-        run: what every cell is, as in a configuration of `train_tokenizer.py`.
-        held_out: recordings on which all cells are measured.
-        sizes: codebook sizes.
-        seeds: of weights and crops.
-        arms: by name.
-        language_model: null measures no compression cost.
-    """
-
-    __pydantic_config__ = _STRICT
-    run: dict[str, Any]
-    held_out: tuple[str, ...]
-    sizes: tuple[Positive, ...]
-    seeds: tuple[int, ...]
-    arms: dict[str, Arm]
-    language_model: LanguageModelConfig | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training and what it is named by.
-
-    Attributes:
-        arm: name of the quantizer.
-        size: the codebook size that was asked for; FSQ comes as close as its levels allow.
-        seed: of weights and crops.
-        run: the whole configuration.
-    """
-
-    arm: str
-    size: int
-    seed: int
-    run: RunConfig
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        return f"{self.arm}-{self.size}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -145,35 +61,6 @@ class Speech:
 
     held_out: list[tuple[Tensor, Voice]]
     train: list[Tensor]
-
-
-def cells(
-    sweep: SweepConfig,
-    *,
-    arms: Sequence[str] | None = None,
-    sizes: Sequence[int] | None = None,
-    seeds: Sequence[int] | None = None,
-    where: str,
-) -> Iterator[Cell]:
-    """All cells, or some; those of the first seed first."""
-    for seed in seeds or sweep.seeds:
-        for size in sizes or sweep.sizes:
-            for name in arms or sweep.arms:
-                arm = sweep.arms[name]
-                options = {key: _at_size(value, size) for key, value in arm.quantizer.items()}
-                if None in options.values():
-                    continue
-                values = json.loads(json.dumps(sweep.run)) | {"seed": seed}
-                values["tokenizer"]["quantizer"] = options
-                values["loss"] = values.get("loss", {}) | arm.loss
-                run = from_mapping(RunConfig, values, where=f"{where}: {name} of {size}")
-                yield Cell(name, size, seed, run)
-
-
-def _at_size(value: Any, size: int) -> Any:
-    if isinstance(value, dict):
-        return value.get(size, value.get(str(size)))
-    return size if value == "size" else value
 
 
 def read_speech(sweep: SweepConfig) -> Speech:
@@ -350,9 +237,8 @@ def sweep_over(chosen: Sequence[Cell], sweep: SweepConfig, *, output: Path, runs
                     continue
                 print(f"cell {cell.name}", file=sys.stderr, flush=True)
                 found = run_cell(cell, sweep, speech, runs / cell.name)
-                partial = result.with_suffix(".json.tmp")
-                partial.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-                os.replace(partial, result)
+                with replacing(result) as temporary:
+                    temporary.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
                 shutil.rmtree(runs / cell.name)
                 done += 1
         except Timeout:  # another process is at it
@@ -382,7 +268,7 @@ def main() -> int:
                 f"it has {', '.join(sweep.arms)}"
             )
         chosen = list(
-            cells(
+            find_cells(
                 sweep,
                 arms=arguments.arms,
                 sizes=arguments.sizes,

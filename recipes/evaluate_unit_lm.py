@@ -23,10 +23,10 @@ import torch
 
 from fsq_audio.errors import FSQAudioError
 from fsq_audio.evaluation.summary import summarize
+from fsq_audio.files import replacing
 from fsq_audio.language_model.bits import Bits, Unigram, bits_per_code, model_bits
 from fsq_audio.language_model.model import UnitLanguageModel
 from fsq_audio.units.datasets import UnitDataset
-from fsq_audio.units.files import replacing
 from fsq_audio.units.item import UnitItem
 
 

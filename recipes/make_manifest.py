@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from fsq_audio.errors import ConfigError, FSQAudioError
+from fsq_audio.files import replacing
 from fsq_audio.training.sources import scan_folder
 
 
@@ -41,10 +42,8 @@ def make_manifest(folders: list[Path], manifest: Path, *, min_seconds: float) ->
             entry["audio_filepath"] = os.path.relpath(path, manifest.parent)
             seconds += entry["duration"]
             lines.append(json.dumps(entry, ensure_ascii=False))
-    manifest.parent.mkdir(parents=True, exist_ok=True)
-    temporary = manifest.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
-    os.replace(temporary, manifest)
+    with replacing(manifest) as temporary:
+        temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
     return f"{manifest}: {len(lines)} recordings, {seconds / 3600:.2f} h"
 
 

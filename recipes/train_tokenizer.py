@@ -11,9 +11,7 @@ ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 recipes/train_t
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +26,12 @@ from tqdm import tqdm
 
 from fsq_audio import checkpoint
 from fsq_audio.config import HarmonicNoiseHead, to_mapping
-from fsq_audio.errors import FSQAudioError
 from fsq_audio.evaluation.perceptual import stoi
 from fsq_audio.quantizers.health import CodebookCounts
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.augment import build_augmentations
 from fsq_audio.training.balancer import GradientBalancer
+from fsq_audio.training.command import run_command
 from fsq_audio.training.config import (
     AdversarialConfig,
     OptimizerConfig,
@@ -378,26 +376,9 @@ def validate(
 
 def main() -> int:
     """Reads the command line; 0 done, 1 a mistake of the user's, 130 interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", required=True, help="a file of configs/")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the run")
-    parser.add_argument("--dry-run", action="store_true", help="say what the run needs, and stop")
-    arguments, overrides = parser.parse_known_args()
-    try:
-        run = read_run_config(arguments.config, overrides)
-        if arguments.dry_run:
-            num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-            print(describe(run, num_processes=num_processes))
-            return 0
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        train(run, arguments.output)
-    except FSQAudioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(
+        __doc__, configs="configs/", read=read_run_config, describe=describe, train=train
+    )
 
 
 if __name__ == "__main__":

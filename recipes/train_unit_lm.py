@@ -9,10 +9,8 @@ recipes/evaluate_unit_lm.py measures it, recipes/sample_unit_lm.py lets it speak
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -22,9 +20,9 @@ from accelerate.utils import broadcast_object_list, set_seed
 from tqdm import tqdm
 
 from fsq_audio.config import to_mapping
-from fsq_audio.errors import FSQAudioError
 from fsq_audio.language_model.bits import bits_per_code, model_bits
 from fsq_audio.language_model.model import UnitLanguage, UnitLanguageModel, next_id_nats
+from fsq_audio.training.command import run_command
 from fsq_audio.training.contexts import ContextBatches
 from fsq_audio.training.guard import Guard
 from fsq_audio.training.schedules import warmup_cosine
@@ -186,25 +184,13 @@ def _log(accelerator: Accelerator, output: Path, values: dict[str, float], *, st
 
 def main() -> int:
     """Reads the command line; 0 done, 1 a mistake of the user's, 130 interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", required=True, help="a file of configs/unit_lm/")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the run")
-    parser.add_argument("--dry-run", action="store_true", help="say what the run needs, and stop")
-    arguments, overrides = parser.parse_known_args()
-    try:
-        run = read_unit_lm_config(arguments.config, overrides)
-        if arguments.dry_run:
-            num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-            print(describe_unit_lm(run, num_processes=num_processes))
-            return 0
-        train(run, arguments.output)
-    except FSQAudioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(
+        __doc__,
+        configs="configs/unit_lm/",
+        read=read_unit_lm_config,
+        describe=describe_unit_lm,
+        train=train,
+    )
 
 
 if __name__ == "__main__":

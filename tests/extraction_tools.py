@@ -11,7 +11,8 @@ import soundfile
 from conftest import SAMPLES
 
 from fsq_audio.units.item import UnitItem
-from fsq_audio.units.parquet import find_shards, read_shard
+from fsq_audio.units.parquet import read_shard
+from fsq_audio.units.store import find_shards
 
 WORDS = "GO DO YOU HEAR"
 

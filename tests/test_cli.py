@@ -17,7 +17,8 @@ from cli_tools import RATE, Command, listing, make_noise, save_tiny, write_audio
 from conftest import ROOT, SAMPLES
 
 from fsq_audio import __version__, audio
-from fsq_audio.cli import main, parser
+from fsq_audio.cli import main
+from fsq_audio.cli.options import files
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 
@@ -241,10 +242,10 @@ def test_wrong_usage_is_exit_code_2(
 
 
 def test_formats_are_those_that_can_be_written() -> None:
-    assert set(parser.AUDIO_FORMATS) == {suffix[1:] for suffix in audio._WRITABLE}
+    assert set(files.AUDIO_FORMATS) == {suffix[1:] for suffix in audio.writing._WRITABLE}
 
 
-@pytest.mark.parametrize("name", parser.AUDIO_FORMATS)
+@pytest.mark.parametrize("name", files.AUDIO_FORMATS)
 def test_every_format_is_written(command: Command, tmp_path: Path, name: str) -> None:
     source = write_audio(tmp_path / "a.wav")
     done = command("reconstruct", source, "-o", tmp_path / "out", "--format", name)

@@ -12,11 +12,12 @@ from conftest import SAMPLES
 from test_units_formats import make_store
 from unit_tools import make_info, make_items, skip_without
 
-from fsq_audio.cli.parser import UNIT_FORMATS
+from fsq_audio.cli.options.convert import UNIT_FORMATS
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.units.formats import get_format
-from fsq_audio.units.parquet import find_shards, read_info, read_shard
+from fsq_audio.units.parquet import read_shard
+from fsq_audio.units.store import find_shards, read_info
 
 
 @pytest.fixture

@@ -23,12 +23,13 @@ from fsq_audio.evaluation.baselines import parse_baseline
 from fsq_audio.evaluation.cost import peak_memory, reset_peak_memory
 from fsq_audio.evaluation.metric import Share
 from fsq_audio.evaluation.model import ModelSystem, count_gmacs
+from fsq_audio.evaluation.outcome import Evaluation
 from fsq_audio.evaluation.rate_distortion import rate_distortion
 from fsq_audio.evaluation.rates import count_usage
 from fsq_audio.evaluation.recordings import Recording, check_recordings, read_manifest
 from fsq_audio.evaluation.registry import METRICS, choose_metrics
 from fsq_audio.evaluation.robustness import changes, unit_edit_distances
-from fsq_audio.evaluation.run import Evaluation, Settings, evaluate
+from fsq_audio.evaluation.run import Settings, evaluate
 from fsq_audio.evaluation.superb import SuperbCodec
 from fsq_audio.evaluation.system import CodeTable, Degraded, System, degraded_folder
 from fsq_audio.evaluation.tables import format_table

@@ -23,7 +23,7 @@ from fsq_audio.extraction.progress import Watch
 from fsq_audio.extraction.run import read_run
 from fsq_audio.extraction.work import Step
 from fsq_audio.tokenizer import AudioTokenizer
-from fsq_audio.units.parquet import read_info
+from fsq_audio.units.store import read_info
 
 TASKS = ("--tasks", "6")
 

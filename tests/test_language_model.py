@@ -15,7 +15,8 @@ from unit_tools import make_info, make_item
 
 from fsq_audio.errors import CheckpointError, ConfigError, TokenError
 from fsq_audio.units.datasets import PackedUnits, UnitStream
-from fsq_audio.units.parquet import Count, count_frames, shard_name, write_shard
+from fsq_audio.units.parquet import write_shard
+from fsq_audio.units.store import Count, count_frames, shard_name
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 

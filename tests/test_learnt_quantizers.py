@@ -28,8 +28,9 @@ from fsq_audio.quantizers import (
     VectorQuantizer,
     build_quantizer,
 )
-from fsq_audio.quantizers.codebook import best_codes, fixed_linear, pass_gradient
+from fsq_audio.quantizers.exact import best_codes, fixed_linear
 from fsq_audio.quantizers.kmeans import Reservoir
+from fsq_audio.quantizers.rows import pass_gradient
 from fsq_audio.quantizers.statistics import MAX_PASSES, Annealing, MaskedBatchNorm
 
 
@@ -96,7 +97,7 @@ def test_chunks_change_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     quantizer = VectorQuantizer(codebook_size=300, dim=4)
     latents = noise(3, 4, 50)
     whole = quantizer(latents).codes
-    monkeypatch.setattr("fsq_audio.quantizers.codebook.CHUNK", 700)
+    monkeypatch.setattr("fsq_audio.quantizers.exact.CHUNK", 700)
     assert torch.equal(quantizer(latents).codes, whole)
 
 

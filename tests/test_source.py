@@ -14,7 +14,7 @@ from torch import Tensor
 from fsq_audio.config import PITCH_HZ
 from fsq_audio.errors import ConfigError
 from fsq_audio.heads import sharpened
-from fsq_audio.source import TURN, pulse_train, start_phases, white_noise
+from fsq_audio.source import TURN, RunningSource, pulse_train, white_noise
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.losses import SourceLoss
 from fsq_audio.training.pitch import VoicingEstimate, estimate_pitch
@@ -31,6 +31,11 @@ def source_model() -> AudioTokenizer:
     return build_tiny("spectral-harmonic_noise")
 
 
+def start_phases(advances: Tensor, *, step: int) -> Tensor:
+    """`[B, N]` phases at the start of each subframe, as frames of one subframe have them."""
+    return RunningSource(subframes=1, step=step).push(advances)[:, 1]
+
+
 def steady(hertz: float, num_subframes: int) -> Tensor:
     return torch.full((1, num_subframes), round(hertz / RATE * TURN))
 
@@ -42,13 +47,13 @@ def test_phases_are_the_exact_sum_of_what_each_sample_gains(values: list[int], s
         expected.append(phase % TURN)
         phase += (before + value) * step // 2
         before = value
-    assert start_phases(torch.tensor(values), step=step).tolist() == expected
+    assert start_phases(torch.tensor([values]), step=step)[0].tolist() == expected
 
 
 def test_phases_of_ten_hours_do_not_drift() -> None:
     num_subframes, advance = 10 * 3600 * 100, round(PITCH_HZ[1] / RATE * TURN)
-    phases = start_phases(torch.full((num_subframes,), advance), step=160)
-    assert int(phases[-1]) == advance * 160 * (num_subframes - 1) % TURN
+    phases = start_phases(torch.full((1, num_subframes), advance), step=160)
+    assert int(phases[0, -1]) == advance * 160 * (num_subframes - 1) % TURN
 
 
 @pytest.mark.parametrize("hertz", [50.0, 91.0, 200.0, 312.5, 560.0])

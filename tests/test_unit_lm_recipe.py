@@ -27,7 +27,8 @@ from fsq_audio.errors import ConfigError
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.training.unit_lm import read_unit_lm_config
 from fsq_audio.units.item import StoreInfo, UnitItem
-from fsq_audio.units.parquet import shard_name, write_shard
+from fsq_audio.units.parquet import write_shard
+from fsq_audio.units.store import shard_name
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 

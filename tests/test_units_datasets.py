@@ -18,8 +18,9 @@ from fsq_audio.errors import ConfigError, TokenError
 from fsq_audio.units import parquet
 from fsq_audio.units.datasets import PackedUnits, UnitDataset, UnitStream, find_row_groups
 from fsq_audio.units.item import UnitItem
-from fsq_audio.units.parquet import shard_name, write_shard
+from fsq_audio.units.parquet import write_shard
 from fsq_audio.units.patterns import Pattern
+from fsq_audio.units.store import shard_name
 
 INFO = make_info()
 PATTERN = Pattern("flatten", INFO.num_groups, INFO.codebook_size)

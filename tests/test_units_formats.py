@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_tokens import make_format
+from token_tools import make_format
 from unit_tools import HOP, NAMES, RATE, make_info, make_item, make_items, skip_without
 
-from fsq_audio.cli.parser import READABLE_UNIT_FORMATS, UNIT_FORMATS, UNIT_PATTERNS
+from fsq_audio.cli.options.convert import READABLE_UNIT_FORMATS, UNIT_FORMATS, UNIT_PATTERNS
 from fsq_audio.errors import ConfigError, FSQAudioError, TokenError
 from fsq_audio.tokens import AudioTokens, Source
 from fsq_audio.units.convert import convert, plan_conversion
 from fsq_audio.units.formats import WriteOptions, format_names, get_format
 from fsq_audio.units.formats.base import Description
 from fsq_audio.units.item import StoreInfo, UnitItem
-from fsq_audio.units.parquet import find_shards, read_shard, shard_name, write_shard
+from fsq_audio.units.parquet import read_shard, write_shard
 from fsq_audio.units.patterns import Pattern, pattern_names
+from fsq_audio.units.store import find_shards, shard_name
 from fsq_audio.units.text import UnitText
 from fsq_audio.units.vocabulary import EOS, UnitVocabulary
 

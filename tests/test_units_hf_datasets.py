@@ -12,8 +12,9 @@ from fsq_audio.errors import ConfigError, TokenError
 from fsq_audio.units.datasets import PackedUnits, UnitStream
 from fsq_audio.units.hf_datasets import load_units, pack_units
 from fsq_audio.units.item import UnitItem
-from fsq_audio.units.parquet import shard_name, write_shard
+from fsq_audio.units.parquet import write_shard
 from fsq_audio.units.patterns import Pattern
+from fsq_audio.units.store import shard_name
 
 pytest.importorskip("datasets", reason="datasets is not installed")
 

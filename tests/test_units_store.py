@@ -13,21 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tokens import make_format
+from token_tools import make_format
 from unit_tools import HOP, RATE, make_info, make_item, make_items
 
 from fsq_audio.errors import TokenError
 from fsq_audio.units import parquet
 from fsq_audio.units.item import StoreInfo, UnitItem
-from fsq_audio.units.parquet import (
-    count_items,
-    find_shards,
-    find_splits,
-    read_info,
-    read_shard,
-    shard_name,
-    write_shard,
-)
+from fsq_audio.units.parquet import count_items, read_shard, write_shard
+from fsq_audio.units.store import find_shards, find_splits, read_info, shard_name
 
 
 def write_split(folder: Path, split: str, num_shards: int, info: StoreInfo | None = None) -> None:

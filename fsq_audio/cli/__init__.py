@@ -1,4 +1,4 @@
-"""The command line: `fsq-audio VERB`; the verbs are in `parser.py`.
+"""The command line: `fsq-audio VERB`; what can be typed is in `parser.py` and `options`.
 
 Parsing imports nothing heavy; the module of a verb, and torch with it, comes when it runs.
 """

@@ -18,9 +18,10 @@ from fsq_audio.cli.session import choose_device, load_model, make_console
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.baselines import parse_baseline
 from fsq_audio.evaluation.model import ModelSystem
+from fsq_audio.evaluation.outcome import Evaluation, is_serious
 from fsq_audio.evaluation.recordings import Recording, read_manifest, read_pairs
 from fsq_audio.evaluation.registry import choose_metrics
-from fsq_audio.evaluation.run import Evaluation, Settings, evaluate, is_serious
+from fsq_audio.evaluation.run import Settings, evaluate
 from fsq_audio.evaluation.system import Degraded, System, degraded_files, degraded_folder
 from fsq_audio.evaluation.tables import format_table
 from fsq_audio.tokenizer import AudioTokenizer

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsq_audio.cli.inputs import Found
-from fsq_audio.cli.parser import AUDIO_FORMATS, TOKEN_FORMATS, UsageError
+from fsq_audio.cli.options.files import AUDIO_FORMATS, TOKEN_FORMATS
+from fsq_audio.cli.parser import UsageError
 from fsq_audio.errors import FSQAudioError
 
 

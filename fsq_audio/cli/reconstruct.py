@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fsq_audio.audio import AudioInfo
 from fsq_audio.batches import Prepared
+from fsq_audio.cli.options.files import AUDIO_FORMATS
 from fsq_audio.cli.outputs import Job
-from fsq_audio.cli.parser import AUDIO_FORMATS
 from fsq_audio.cli.recordings import AudioOutput, decode_recordings
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import IfExists, TokenFiles, is_there

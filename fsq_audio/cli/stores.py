@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fsq_audio.cli.outputs import ExistsError, Job, Target
 from fsq_audio.cli.tally import Report
+from fsq_audio.files import replacing
 from fsq_audio.tokens import AudioTokens, TokenFormat
 
 IfExists = Literal["skip", "overwrite", "error"]
@@ -164,9 +163,8 @@ class NumpyFiles:
             "channels": making.channels,
             "fingerprint": making.format.fingerprint,
         }
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(info, indent=2) + "\n", "utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(info, indent=2) + "\n", "utf-8")
 
     def is_done(self, job: Job) -> bool:
         """Whether the file is there: of which model is known of the folder only."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from fsq_audio.audio import AudioInfo, Channels, load, read_info
 from fsq_audio.batches import Prepared
 from fsq_audio.cli.lines import TokenLines, read_lines
+from fsq_audio.cli.options.files import TOKEN_FORMATS
 from fsq_audio.cli.outputs import Job
-from fsq_audio.cli.parser import TOKEN_FORMATS
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import Making, NumpyFiles, Store, TokenFiles
 from fsq_audio.cli.tally import Report

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from fsq_audio import audio
+from fsq_audio.arithmetic import count_macs
 from fsq_audio.blocks import WINDOW_FRAMES
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.cost import peak_memory, reset_peak_memory, timed
@@ -126,9 +126,10 @@ def count_gmacs(model: AudioTokenizer) -> float:
     waveform = torch.zeros(1, WINDOW_FRAMES * hop + sum(encoder.context))
     codes = torch.zeros(1, model.num_groups, WINDOW_FRAMES).long()
     device = next(model.parameters()).device
-    # Not by way of encode and decode: those work in other threads, where nothing is counted.
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+
+    def both_ways() -> None:
+        # Not by way of encode and decode: those work in other threads, where nothing is counted.
         model.quantizer(encoder(waveform.to(device)))
         model.decoder.resynthesize(model.quantizer.decode(codes.to(device)))
-    # The counter says two operations for a multiply-add.
-    return float(counter.get_total_flops()) / 2 / 1e9 / (WINDOW_FRAMES / model.frame_rate)
+
+    return count_macs(both_ways) / 1e9 / (WINDOW_FRAMES / model.frame_rate)

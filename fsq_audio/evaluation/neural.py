@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from fsq_audio.evaluation.cost import peak_memory, reset_peak_memory, timed
 from fsq_audio.evaluation.metric import SAMPLE_RATE
 from fsq_audio.evaluation.recordings import Recording
 from fsq_audio.evaluation.system import CodeTable, Kind, Produced, load_samples, place, save_samples
+from fsq_audio.files import replacing
 from fsq_audio.tokens import pack, unpack
 
 MODELS = ("EncodecModel", "MimiModel", "DacModel")
@@ -170,9 +170,8 @@ def save_codes(path: Path, codes: Tensor, *, codebook_size: int) -> None:
         codebook_size: K.
     """
     sizes = b"".join(size.to_bytes(4, "little") for size in codes.shape[1:])
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_bytes(sizes + pack(codes.flatten(), codebook_size))
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_bytes(sizes + pack(codes.flatten(), codebook_size))
 
 
 def read_codes(path: Path, *, codebook_size: int) -> Tensor:

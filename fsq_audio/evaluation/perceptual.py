@@ -36,45 +36,14 @@ def stoi(
     Raises:
         ConfigError: pystoi is not installed, or the lengths differ.
     """
-    _check_lengths(reference, degraded)
+    if reference.shape != degraded.shape:
+        raise ConfigError(f"lengths differ: {reference.shape} and {degraded.shape}: align first")
     try:
         return _stoi(reference, degraded, sample_rate, extended)
     except ImportError:
         raise ConfigError("STOI needs pystoi: pip install 'fsq-audio[eval]'") from None
     except Unmeasurable:
         return math.nan
-
-
-def pesq_wideband(
-    reference: NDArray[np.float32], degraded: NDArray[np.float32], *, sample_rate: int
-) -> float:
-    """Wide-band PESQ (ITU-T P.862.2).
-
-    Args:
-        reference: `[S]`.
-        degraded: `[S]`.
-        sample_rate: of both; it must be 16000.
-
-    Returns:
-        MOS-LQO, 1 to 4.64; NaN for silence or under a quarter of a second.
-
-    Raises:
-        ConfigError: pesq is not installed, another rate, or the lengths differ.
-    """
-    _check_lengths(reference, degraded)
-    if sample_rate != SAMPLE_RATE:
-        raise ConfigError(f"wide-band PESQ is defined at {SAMPLE_RATE} Hz, got {sample_rate}")
-    try:
-        return _pesq(reference, degraded, sample_rate, "wb")
-    except ImportError:
-        raise ConfigError("PESQ needs the package pesq: pip install 'fsq-audio[eval]'") from None
-    except Unmeasurable:
-        return math.nan
-
-
-def _check_lengths(reference: Samples, degraded: Samples) -> None:
-    if reference.shape != degraded.shape:
-        raise ConfigError(f"lengths differ: {reference.shape} and {degraded.shape}: align first")
 
 
 def _stoi(reference: Samples, degraded: Samples, sample_rate: int, extended: bool) -> float:

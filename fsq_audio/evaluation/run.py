@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from fsq_audio.evaluation import tables
 from fsq_audio.evaluation.journal import Journal, Key
 from fsq_audio.evaluation.metric import SAMPLE_RATE, Measured, Metric, is_installed
 from fsq_audio.evaluation.model import ModelSystem
+from fsq_audio.evaluation.outcome import Evaluation
 from fsq_audio.evaluation.recordings import Recording, check_recordings
-from fsq_audio.evaluation.registry import METRICS
 from fsq_audio.evaluation.robustness import (
     UnitEdits,
     measure_robustness,
@@ -44,40 +44,6 @@ class Settings:
     recogniser: str | None = None
     num_workers: int = 1
     robustness: bool = False
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What came of it all.
-
-    Attributes:
-        summary: as in `summary.json`.
-        rows: sorted by system, as given, and recording.
-        unit_edits: of the models, if they were asked for.
-    """
-
-    summary: dict[str, Any]
-    rows: list[Row]
-    unit_edits: list[UnitEdits] = field(default_factory=list)
-
-    @property
-    def failed(self) -> list[Row]:
-        """The rows in which something failed that should not.
-
-        A metric without a direction, as `delay`, describes. Where it finds nothing to describe, as
-        with any vocoder, rows and summary say so, but no file has failed for that.
-        """
-        return [row for row in self.rows if any(map(is_serious, row.failures))]
-
-
-def is_serious(failure: str) -> bool:
-    """Whether a failure of this name is one of the file: all are but those that only describe.
-
-    Args:
-        failure: name of a metric, "audio" or "robustness".
-    """
-    metric = METRICS.get(failure)
-    return metric is None or metric.higher_is_better is not None
 
 
 Progress = Callable[[str, int, int], None]

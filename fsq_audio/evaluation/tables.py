@@ -5,22 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsq_audio.evaluation.journal import relative_to
 from fsq_audio.evaluation.metric import is_installed
+from fsq_audio.evaluation.outcome import Evaluation
 from fsq_audio.evaluation.rate_distortion import draw, rate_distortion
 from fsq_audio.evaluation.registry import METRICS
 from fsq_audio.evaluation.rows import Row
 from fsq_audio.evaluation.summary import or_none
 from fsq_audio.evaluation.system import System
-
-if TYPE_CHECKING:
-    from fsq_audio.evaluation.run import Evaluation
+from fsq_audio.files import replacing
 
 
 def write(evaluation: Evaluation, systems: Sequence[System], output: Path) -> None:
@@ -127,12 +125,13 @@ def _record(row: Row, names: Sequence[str], output: Path) -> dict[str, Any]:
 
 
 def _write_csv(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        replacing(path) as beside,
+        open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, list(records[0]))
         writer.writeheader()
         writer.writerows(records)
-    os.replace(beside, path)
 
 
 def _write_parquet(records: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -143,7 +142,6 @@ def _write_parquet(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     schema = pa.schema(
         [(name, pa.string() if name in texts else pa.float64()) for name in records[0]]
     )
-    beside = path.with_name(f".{path.name}.tmp")
     # Parquet holds Unicode only: bytes of a file name that are none are written as escapes.
     clean = [
         {
@@ -154,8 +152,8 @@ def _write_parquet(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         }
         for record in records
     ]
-    pq.write_table(pa.Table.from_pylist(clean, schema=schema), beside)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        pq.write_table(pa.Table.from_pylist(clean, schema=schema), beside)
 
 
 def _write_versa(evaluation: Evaluation, path: Path) -> None:
@@ -178,12 +176,9 @@ def _write_scp(rows: Sequence[Row], output: Path) -> None:
         for row in rows
         if row.degraded is not None
     ]
-    folder = output / "audio" / rows[0].system
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_text(folder / "wav.scp", "".join(sorted(lines)))
+    _write_text(output / "audio" / rows[0].system / "wav.scp", "".join(sorted(lines)))
 
 
 def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, "utf-8", errors="surrogateescape")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_text(text, "utf-8", errors="surrogateescape")

@@ -16,8 +16,6 @@ from fsq_audio.errors import ConfigError, FSQAudioError
 from fsq_audio.extraction.run import Run
 from fsq_audio.extraction.work import Step
 
-EXECUTORS = ("local", "slurm", "ray")
-
 
 def find_devices(name: str) -> list[str]:
     """Devices that share the work: each visible GPU for "cuda", else the one that is named."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from fsq_audio.extraction.run import Run
-from fsq_audio.units.files import replacing
+from fsq_audio.files import replacing
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,6 @@ class Watch:
         self._start = time.monotonic()
         self._clock = time.time()
         self._before = self.look()
-        self._num_before = len(self._final)
 
     @property
     def num_final(self) -> int:

@@ -26,9 +26,9 @@ from fsq_audio.corpus.sources import read_entries
 from fsq_audio.errors import ConfigError
 from fsq_audio.extraction.identity import digest_of
 from fsq_audio.extraction.plan import RECORDINGS_FILE, Plan, make_plan, read_task
-from fsq_audio.units.files import replacing
+from fsq_audio.files import replacing
 from fsq_audio.units.item import StoreInfo
-from fsq_audio.units.parquet import shard_name
+from fsq_audio.units.store import shard_name
 
 RUN_FILE = "run.json"
 

@@ -24,9 +24,9 @@ from fsq_audio.encoding import Recording, encode_recordings, source_of
 from fsq_audio.errors import CheckpointError
 from fsq_audio.extraction.progress import Progress
 from fsq_audio.extraction.run import Run, read_run
+from fsq_audio.files import replacing
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
-from fsq_audio.units.files import replacing
 from fsq_audio.units.item import StoreInfo, UnitItem
 from fsq_audio.units.parquet import write_shard
 

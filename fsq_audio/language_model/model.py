@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsq_audio.errors import CheckpointError, ConfigError, TokenError
+from fsq_audio.files import replacing_folder
 from fsq_audio.units.arrays import Integers
-from fsq_audio.units.files import replacing_folder
 from fsq_audio.units.item import StoreInfo, UnitItem
 from fsq_audio.units.patterns import Pattern
 from fsq_audio.units.vocabulary import EOS, UnitVocabulary

@@ -11,20 +11,17 @@ from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.quantizers.base import DROPPED, Quantized, check_codes, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.exact import best_codes, fixed_linear, fixed_sum, widened
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.rows import (
     Gradient,
-    best_codes,
     check_numbers,
     codebook_loss,
     commitment_loss,
-    fixed_linear,
-    fixed_sum,
     pass_gradient,
     to_quantized,
-    widened,
 )
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 
 
 @register_quantizer("cosine_vq")

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.exact import widened
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.rows import (
     Gradient,
     check_numbers,
     commitment_loss,
     pass_gradient,
     real_rows,
     to_quantized,
-    widened,
 )
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.statistics import ClusterAverages
 
 

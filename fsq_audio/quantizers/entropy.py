@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.ranks import all_sum
+from fsq_audio.quantizers.rows import (
     Gradient,
     check_numbers,
     codebook_loss,
@@ -21,8 +23,6 @@ from fsq_audio.quantizers.codebook import (
     pass_gradient,
     to_quantized,
 )
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
-from fsq_audio.quantizers.ranks import all_sum
 
 
 @register_quantizer("entropy_vq")

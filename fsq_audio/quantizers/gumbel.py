@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import Codebook, best_codes, pass_gradient, to_quantized
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.exact import best_codes
 from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.rows import pass_gradient, to_quantized
 from fsq_audio.quantizers.statistics import Annealing
 
 

@@ -14,20 +14,19 @@ from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.exact import fixed_linear, widened
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.ranks import all_rows, broadcast, is_source
+from fsq_audio.quantizers.rows import (
     Gradient,
     check_numbers,
     codebook_loss,
     commitment_loss,
-    fixed_linear,
     pass_gradient,
     real_rows,
     to_quantized,
-    widened,
 )
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
-from fsq_audio.quantizers.ranks import all_rows, broadcast, is_source
 from fsq_audio.quantizers.statistics import MaskedBatchNorm, Passes, StepCount
 
 

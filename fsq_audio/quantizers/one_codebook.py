@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fsq_audio.quantizers.base import Quantized, check_codes, check_latents
-from fsq_audio.quantizers.codebook import Codebook, to_rows
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.rows import to_rows
 
 
 class OneCodebookQuantizer(nn.Module, ABC):

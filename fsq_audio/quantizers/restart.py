@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.exact import widened
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.ranks import broadcast, is_source, sizes_of
+from fsq_audio.quantizers.rows import (
     Gradient,
     check_numbers,
     commitment_loss,
@@ -18,10 +21,7 @@ from fsq_audio.quantizers.codebook import (
     real_rows,
     to_quantized,
     to_rows,
-    widened,
 )
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
-from fsq_audio.quantizers.ranks import broadcast, is_source, sizes_of
 from fsq_audio.quantizers.statistics import ClusterAverages, Passes, StepCount
 
 

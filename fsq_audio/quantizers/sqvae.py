@@ -14,19 +14,17 @@ from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
-    best_codes,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.exact import best_codes, fixed_linear, widened
+from fsq_audio.quantizers.gumbel import add_gumbel
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.rows import (
     check_numbers,
-    fixed_linear,
     masked_mean,
     pass_gradient,
     to_quantized,
     to_rows,
-    widened,
 )
-from fsq_audio.quantizers.gumbel import add_gumbel
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 from fsq_audio.quantizers.statistics import Annealing
 
 Variance = Literal["I", "II", "III", "IV"]

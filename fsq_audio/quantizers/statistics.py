@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.quantizers.codebook import widened
+from fsq_audio.quantizers.exact import widened
 from fsq_audio.quantizers.ranks import all_sum
 
 MAX_PASSES = 4096

@@ -8,8 +8,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from fsq_audio.quantizers.base import Quantized, register_quantizer
-from fsq_audio.quantizers.codebook import (
-    Codebook,
+from fsq_audio.quantizers.codebook import Codebook
+from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
+from fsq_audio.quantizers.rows import (
     Gradient,
     check_numbers,
     codebook_loss,
@@ -17,7 +18,6 @@ from fsq_audio.quantizers.codebook import (
     pass_gradient,
     to_quantized,
 )
-from fsq_audio.quantizers.one_codebook import OneCodebookQuantizer
 
 
 @register_quantizer("vq")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from fsq_audio import __version__
 from fsq_audio.errors import ConfigError
 from fsq_audio.evaluation.metric import is_installed
+from fsq_audio.files import replacing
 from fsq_audio.report import charts, pictures
 from fsq_audio.report.clips import choose_clips
 from fsq_audio.report.content import Choice, Section, collect, to_data_url
@@ -53,10 +53,8 @@ def write_page(evaluations: Sequence[Results], path: Path, choice: Choice) -> in
     html = render(sections, title=choice.title)
     # What is not Unicode in a file name is written as its escape.
     data = html.encode("utf-8", "backslashreplace")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_bytes(data)
     return len(data)
 
 

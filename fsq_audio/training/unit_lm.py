@@ -13,7 +13,7 @@ from fsq_audio.config import Positive, from_mapping
 from fsq_audio.language_model.model import HEAD_WIDTH, UnitLanguage, build_llama
 from fsq_audio.training.config import GuardConfig, OptimizerConfig
 from fsq_audio.training.overrides import read_mapping
-from fsq_audio.units.parquet import count_frames, read_info
+from fsq_audio.units.store import count_frames, read_info
 
 _STRICT = ConfigDict(extra="forbid")
 

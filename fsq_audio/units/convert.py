@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsq_audio.errors import ConfigError, TokenError
-from fsq_audio.units.files import replacing_folder
+from fsq_audio.files import replacing_folder
 from fsq_audio.units.formats import UnitFormat, UnitSource, WriteOptions, get_format
 from fsq_audio.units.formats.base import DESCRIPTION, Description, Destination
 from fsq_audio.units.item import UnitItem

@@ -28,7 +28,8 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.units.item import UnitItem
-from fsq_audio.units.parquet import find_shards, read_info, read_row_group
+from fsq_audio.units.parquet import read_row_group
+from fsq_audio.units.store import find_shards, read_info
 
 _GROUPS_IN_MEMORY = 8
 

@@ -1,15 +1,9 @@
-"""Files and folders that appear whole or not at all, and names that are safe in them."""
+"""Names that are safe in files and as files, and arrays that are what they say."""
 
 from __future__ import annotations
 
 import io
 import math
-import os
-import shutil
-import urllib.parse
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,49 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsq_audio.errors import TokenError
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary name beside a file, which becomes the file if all goes well.
-
-    Args:
-        path: The file; its folder is made.
-
-    Yields:
-        The name to write to.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Gives a new folder beside a folder, which takes its place if all goes well.
-
-    Args:
-        path: The folder; what is there goes then.
-
-    Yields:
-        The folder to write to.
-    """
-    path = Path(os.path.abspath(path))
-    temporary, old = _beside(path), _beside(path)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def relative_path(name: str) -> Path:
@@ -115,15 +66,6 @@ def escape(name: str, characters: str) -> str:
     return "".join(f"%{ord(c):02X}" if c == "%" or c in characters else c for c in name)
 
 
-def unescape(name: str) -> str:
-    """Undoes `escape`."""
-    return urllib.parse.unquote(name, errors="strict")
-
-
 def one_line(text: str) -> str:
     """A text with single spaces, for formats of one line an item."""
     return " ".join(text.split())
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{uuid.uuid4().hex}.tmp")

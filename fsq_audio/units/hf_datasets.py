@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsq_audio.errors import ConfigError
-from fsq_audio.units.parquet import find_shards, read_info
+from fsq_audio.units.store import find_shards, read_info
 
 _ITEMS_AT_ONCE = 1000
 

@@ -1,4 +1,4 @@
-"""The canonical store of units: parquet shards `data/{split}-{i:05d}-of-{N:05d}.parquet`.
+"""One shard of the store of units, a parquet file; `store.py` has what shards make together.
 
 A row is an item. Its codes are plain lists [G][T] of uint16 (int32 where K > 65536), which
 dictionary encoding packs to within a few percent of log2 K bits. The file's metadata has the entry
@@ -8,11 +8,8 @@ dictionary encoding packs to within a few percent of log2 K bits. The file's met
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,26 +18,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fsq_audio.errors import TokenError
-from fsq_audio.units.files import replacing
+from fsq_audio.files import replacing
+from fsq_audio.tokens.file import naming
 from fsq_audio.units.item import StoreInfo, UnitItem
 
 METADATA_KEY = b"fsq_audio"
-_SHARD_NAME = re.compile(r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<total>\d{5,})\.parquet")
 _TEXTS = ("audio_path", "text", "speaker_id", "chapter_id")
 _ROWS_AT_ONCE = 1024
 _CODES_AT_ONCE = 2**20
-
-
-def shard_name(split: str, index: int, num_shards: int) -> str:
-    """The name of a shard, such as `train-00003-of-00010.parquet`.
-
-    Args:
-        split: Part of the data: train, valid, ...
-        index: Of the shard, from 0.
-        num_shards: Of the split.
-    """
-    assert 0 <= index < num_shards
-    return f"{split}-{index:05d}-of-{num_shards:05d}.parquet"
 
 
 def write_shard(path: str | os.PathLike[str], items: Iterable[UnitItem], info: StoreInfo) -> int:
@@ -114,26 +99,13 @@ def read_row_group(path: str | os.PathLike[str], index: int) -> Iterator[UnitIte
 
 
 def read_info(path: str | os.PathLike[str]) -> StoreInfo:
-    """The model that the items of a shard, or of all shards of a store, belong to.
-
-    Args:
-        path: A parquet file, or the folder of a store.
+    """The model that the items of a shard belong to.
 
     Raises:
-        TokenError: A file is no shard of units, or two shards are of different models.
+        TokenError: The file is no shard of units.
     """
-    first: StoreInfo | None = None
-    for shard in find_shards(path):
-        with _naming(shard), pq.ParquetFile(shard) as file:
-            info = _info(file)
-            first = first or info
-            if info != first:
-                raise TokenError(
-                    f"holds units of model {info.fingerprint} with {info.num_groups} groups; the "
-                    f"shards before it, of {first.fingerprint} with {first.num_groups}"
-                )
-    assert first is not None
-    return first
+    with _naming(path), pq.ParquetFile(path) as file:
+        return _info(file)
 
 
 def count_items(path: str | os.PathLike[str]) -> int:
@@ -146,96 +118,16 @@ def count_items(path: str | os.PathLike[str]) -> int:
         return int(pq.read_metadata(path).num_rows)
 
 
-@dataclass(frozen=True)
-class Count:
-    """What a store holds.
-
-    Attributes:
-        num_items: recordings.
-        num_frames: of all of them.
-    """
-
-    num_items: int
-    num_frames: int
-
-
-def count_frames(path: str | os.PathLike[str], *, split: str | None = None) -> Count:
-    """Counts what a store holds; of the rows only the numbers of frames are read.
-
-    Args:
-        path: The folder of a store, or one shard.
-        split: Only this one; None for all.
+def read_num_frames(path: str | os.PathLike[str]) -> NDArray[np.int64]:
+    """[items] frames of each item of a shard; nothing else of the rows is read.
 
     Raises:
-        TokenError: As for `find_shards`, or a file is no shard of units.
+        TokenError: The file is no shard of units.
     """
-    num_items = num_frames = 0
-    for shard in find_shards(path, split=split):
-        with _naming(shard), pq.ParquetFile(shard) as file:
-            _info(file)
-            frames = file.read(columns=["num_frames"]).column(0).to_numpy()
-            num_items, num_frames = num_items + len(frames), num_frames + int(frames.sum())
-    return Count(num_items, num_frames)
-
-
-def find_shards(path: str | os.PathLike[str], *, split: str | None = None) -> list[Path]:
-    """The shards of a store, in order.
-
-    Args:
-        path: The folder of a store (or its folder `data`), or one parquet file.
-        split: Only those of this split; None for those of all, one split after another.
-
-    Raises:
-        TokenError: There are none, a shard is missing, or a file is named otherwise.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    folder = path / "data" if (path / "data").is_dir() else path
-    if not folder.is_dir():
-        raise TokenError(f"{path}: no such file or folder")
-    splits: dict[str, dict[int, set[Path]]] = {}
-    for file in sorted(folder.glob("[!.]*.parquet")):
-        parts = _SHARD_NAME.fullmatch(file.name)
-        if parts is None:
-            raise TokenError(f"{file}: a shard must be named like {shard_name('train', 0, 1)}")
-        splits.setdefault(parts["split"], {}).setdefault(int(parts["total"]), set()).add(file)
-    if not splits:
-        raise TokenError(f"{folder}: the folder holds no shard of units (*.parquet)")
-    if split is not None and split not in splits:
-        raise TokenError(f"{folder}: no split {split!r}; there are {', '.join(sorted(splits))}")
-    names = [split] if split is not None else sorted(splits)
-    return [file for name in names for file in _complete(folder, name, splits[name])]
-
-
-def find_splits(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the splits of a store, sorted; of a single file, its own or its stem.
-
-    Raises:
-        TokenError: As for `find_shards`.
-    """
-    names = [_SHARD_NAME.fullmatch(shard.name) for shard in find_shards(path)]
-    return sorted({Path(path).stem if name is None else name["split"] for name in names})
-
-
-def _complete(folder: Path, split: str, totals: dict[int, set[Path]]) -> list[Path]:
-    if len(totals) > 1:
-        raise TokenError(
-            f"{folder}: shards of {split!r} are numbered of {' and of '.join(map(str, totals))}: "
-            f"two runs wrote here, remove the one that is not meant"
-        )
-    ((total, found),) = totals.items()
-    shards = [folder / shard_name(split, index, total) for index in range(total)]
-    missing = [shard for shard in shards if shard not in found]
-    if missing:
-        raise TokenError(
-            f"{folder}: {len(missing)} of {total} shards of {split!r} are missing, such as "
-            f"{missing[0].name}: let the run that writes them come to its end"
-        )
-    foreign = found.difference(shards)
-    if foreign:
-        raise TokenError(f"{min(foreign)}: there is no such shard of {total}")
-    return shards
+    with _naming(path), pq.ParquetFile(path) as file:
+        _info(file)
+        num_frames: NDArray[np.int64] = file.read(columns=["num_frames"]).column(0).to_numpy()
+        return num_frames
 
 
 def _schema(info: StoreInfo) -> Any:
@@ -354,14 +246,11 @@ def _items(batch: Any, info: StoreInfo) -> Iterator[UnitItem]:
 @contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
-    try:
-        yield
-    except TokenError as error:
-        raise TokenError(f"{path}: {error}") from error
-    except FileNotFoundError as error:
-        raise TokenError(f"{path}: no such file or folder") from error
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise TokenError(f"{path}: {error.strerror}") from error
-        reason = " ".join(str(error).split())
-        raise TokenError(f"{path}: is no parquet file, or damaged: {reason}") from error
+    with naming(path):
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            reason = " ".join(str(error).split())
+            raise TokenError(f"is no parquet file, or damaged: {reason}") from error

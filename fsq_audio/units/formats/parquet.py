@@ -9,15 +9,8 @@ from pathlib import Path
 from fsq_audio.units.formats.base import Destination, UnitFormat, UnitSource, register_format
 from fsq_audio.units.formats.shards import cut_shards
 from fsq_audio.units.item import UnitItem
-from fsq_audio.units.parquet import (
-    count_items,
-    find_shards,
-    find_splits,
-    read_info,
-    read_shard,
-    shard_name,
-    write_shard,
-)
+from fsq_audio.units.parquet import count_items, read_shard, write_shard
+from fsq_audio.units.store import find_shards, find_splits, read_info, shard_name
 
 _SHARD_SIZE = 10_000
 

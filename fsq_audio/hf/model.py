@@ -1,104 +1,24 @@
-"""The tokenizer behind the interface of transformers; importing this module imports transformers.
-
-`register()` makes folders and hub repositories of `AudioTokenizer.save_pretrained` known to
-AutoConfig, AutoModel, AutoModelForAudioTokenization and AutoFeatureExtractor. Codes and samples are
-those of `fsq_audio.tokenizer`: the same module computes them, from the same files.
-"""
+"""The tokenizer as a model of transformers, and what its methods return."""
 
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_utils import PreTrainedAudioTokenizerBase
+from transformers.utils import ModelOutput
 
-from fsq_audio.config import TokenizerConfig, from_mapping, to_mapping
 from fsq_audio.errors import CheckpointError, ConfigError
-from fsq_audio.quantizers import DROPPED, Quantizer, build_quantizer
+from fsq_audio.hf.config import FSQAudioConfig
+from fsq_audio.quantizers import DROPPED
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 
-try:
-    import transformers
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig
-    from transformers.modeling_utils import PreTrainedAudioTokenizerBase
-    from transformers.utils import ModelOutput
-except ImportError as error:
-    raise ImportError(
-        "fsq_audio.hf needs transformers 5 or newer: pip install 'fsq-audio[transformers]'"
-    ) from error
-
-_KEYS = tuple(field.name for field in dataclasses.fields(TokenizerConfig))
 # What the Auto classes pass on to every model, and has no meaning here.
 _OF_AUTO = {"_from_auto", "adapter_kwargs", "trust_remote_code"}
-
-
-class FSQAudioConfig(PreTrainedConfig):  # type: ignore[misc]
-    """The configuration of a tokenizer under the names of transformers.
-
-    Attributes:
-        tokenizer_config: the core's; its fields are the keyword arguments, in JSON types.
-    """
-
-    model_type = "fsq_audio"
-
-    def __init__(self, **values: Any) -> None:
-        """Checks the core's fields strictly; what transformers adds is left to it.
-
-        Raises:
-            ConfigError: values are wrong; all faults in one message.
-        """
-        own = {key: values.pop(key) for key in _KEYS if key in values}
-        self.tokenizer_config = from_mapping(TokenizerConfig, own)
-        super().__init__(**values)
-
-    @classmethod
-    def from_tokenizer_config(cls, config: TokenizerConfig) -> FSQAudioConfig:
-        """The same architecture."""
-        return cls(**to_mapping(config))
-
-    @property
-    def sampling_rate(self) -> int:
-        """Samples per second."""
-        return self.tokenizer_config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        """Samples per frame."""
-        return self.tokenizer_config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.sampling_rate / self.hop_length
-
-    @property
-    def num_codebooks(self) -> int:
-        """Groups G."""
-        return self._quantizer.num_groups
-
-    @property
-    def codebook_size(self) -> int:
-        """Codes K of a group; any number, not only powers of two."""
-        return self._quantizer.codebook_size
-
-    @property
-    def quantization_levels(self) -> list[int] | None:
-        """Levels of a group's dimensions as configured; None of a quantizer that has none."""
-        return cast("list[int] | None", self._quantizer.describe().get("levels"))
-
-    @cached_property
-    def _quantizer(self) -> Quantizer:
-        options = dict(self.tokenizer_config.quantizer)
-        with torch.device("meta"):  # learnt codebooks are neither drawn nor kept
-            return cast(Quantizer, build_quantizer(options.pop("name"), options))
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `config.json` holds: exactly what the core writes and reads."""
-        return {"model_type": self.model_type, **to_mapping(self.tokenizer_config)}
 
 
 @dataclasses.dataclass
@@ -377,26 +297,3 @@ def _lengths(mask: Tensor) -> Tensor:
     if bool((lengths == 0).any()):
         raise ConfigError(f"item {int((lengths == 0).nonzero()[0])} is all padding")
     return lengths.cpu()
-
-
-def register() -> None:
-    """Makes the classes known to the Auto classes; again does nothing more.
-
-    Raises:
-        ConfigError: feature extractors cannot be imported; all else is registered.
-    """
-    AutoConfig.register(FSQAudioConfig.model_type, FSQAudioConfig, exist_ok=True)
-    AutoModel.register(FSQAudioConfig, FSQAudioModel, exist_ok=True)
-    # Not in every release of transformers 5.
-    for_tokenization = getattr(transformers, "AutoModelForAudioTokenization", None)
-    if for_tokenization is not None:
-        for_tokenization.register(FSQAudioConfig, FSQAudioModel, exist_ok=True)
-    try:
-        # Imports torchaudio where there is one, even one that is built for another torch.
-        from transformers import DacFeatureExtractor
-    except OSError as error:
-        raise ConfigError(
-            f"the feature extractors of transformers import torchaudio, which does not fit this "
-            f"torch ({error}): install the torch that it is built for, or uninstall torchaudio"
-        ) from error
-    AutoFeatureExtractor.register(FSQAudioConfig, DacFeatureExtractor, exist_ok=True)

@@ -1,0 +1,1 @@
+"""What can be typed after each verb: one file a verb, and what they share."""
