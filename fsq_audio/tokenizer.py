@@ -108,7 +108,9 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        model = cls(checkpoint.read_config(folder))
+        config = checkpoint.read_config(folder)
+        with checkpoint.Uninitialized():
+            model = cls(config)
         checkpoint.load_weights(model, folder)
         return model.eval()
 
