@@ -107,6 +107,7 @@ EXTRAS["test"] = [
     "pytest-xdist>=3.5",
     "setuptools>=77",  # the tests build the wheel, offline
     # Others' FSQ and others' codecs, to compare with.
+    "snac>=1.2",
     "transformers>=5.0",
     "vector-quantize-pytorch>=1.23",
 ]

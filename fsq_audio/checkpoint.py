@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fsq_audio.config import TokenizerConfig, from_mapping, to_mapping
 from fsq_audio.errors import CheckpointError
@@ -141,6 +142,18 @@ def check_shapes(build: Callable[[], nn.Module], folder: Path) -> None:
         raise CheckpointError(f"{path} does not fit its configuration: {shown}")
 
 
+class Uninitialized(TorchFunctionMode):
+    """Modules built inside keep whatever memory held: for weights that are loaded next."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Passes every call on, unless it is one of torch's own initializations."""
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Loads the weights of a saved model, all of them and no others.
 
@@ -213,7 +226,7 @@ def fingerprint(config: TokenizerConfig, weights: Mapping[str, Tensor]) -> str:
         tensor = weights[name].detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         digest.update(_canonical([name, list(tensor.shape)]))
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 

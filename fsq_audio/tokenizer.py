@@ -110,7 +110,8 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
         )
         config = checkpoint.read_config(folder)
         checkpoint.check_shapes(lambda: cls(config), folder)
-        model = cls(config)
+        with checkpoint.Uninitialized():
+            model = cls(config)
         checkpoint.load_weights(model, folder)
         return model.eval()
 

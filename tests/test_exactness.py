@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import platform
 import random
 from collections.abc import Iterator
 
@@ -167,3 +168,16 @@ def test_calls_are_filled_up_and_results_find_their_windows() -> None:
     results = dict(run_blocks(iter(windows), double, windows_per_call=4, num_threads=2))
     assert set(shapes) == {(4, 3), (4, 5)}
     assert all(torch.equal(results[i], values * 2) for i, values in windows)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks another allocator for memory")
+def test_a_call_uses_the_memory_of_the_one_before(packaged: AudioTokenizer) -> None:
+    import resource
+
+    tokens = packaged.encode(torch.zeros(2 * WINDOW_FRAMES * packaged.hop_length))
+    pages = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        packaged.decode(tokens)
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(pages) < 1500  # five thousand and more were asked for each time

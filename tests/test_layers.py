@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fsq_audio.layers import Block, Context, ResidualUnit, Trunk, depthwise_conv, kernel_context
+from fsq_audio.layers import (
+    Block,
+    Context,
+    ResidualUnit,
+    Trunk,
+    depthwise_conv,
+    kernel_context,
+    lay_out_weights,
+)
 
 
 def test_context_adds_scales_crops_and_pads() -> None:
@@ -53,3 +61,22 @@ def test_a_layer_reads_exactly_its_context(build, causal: bool) -> None:
     changed = x.clone()
     changed[..., 21 + left + right] += 1
     assert torch.equal(layer(changed)[..., 20], reference[..., 20])
+
+
+@pytest.mark.parametrize("rows", [16, 53, 109, 158, 173])
+@pytest.mark.parametrize("sizes", [(384, 1152), (1152, 384), (384, 320), (128, 256)])
+def test_the_order_of_weights_in_memory_changes_no_bit(rows: int, sizes: tuple[int, int]) -> None:
+    """Else codes would depend on it. Shapes of the packaged model, one thread, as in a call."""
+    layer, x = torch.nn.Linear(*sizes), torch.randn(1, rows, sizes[0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = layer(x)
+        lay_out_weights(layer, by_inputs=True)
+        assert layer.weight.T.is_contiguous()
+        assert torch.equal(layer(x), expected)
+        lay_out_weights(layer, by_inputs=False)
+        assert layer.weight.is_contiguous()
+        assert torch.equal(layer(x), expected)
+    finally:
+        torch.set_num_threads(threads)

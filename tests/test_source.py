@@ -97,6 +97,20 @@ def test_the_noise_is_white_and_never_changes() -> None:
     assert [float(power) for power in octaves] == pytest.approx([1, 1], rel=0.1)
 
 
+@pytest.mark.parametrize("start", [0, 5, 128, 1000])
+def test_the_spectra_of_the_noise_are_those_of_the_noise(start: int) -> None:
+    """They come from a table, which goes round and round as the noise does."""
+    head = source_model().decoder.head
+    num_frames = 8 + sum(head.context)
+    places = (start - head.context.left) * head.hop + torch.arange(num_frames * head.hop)
+    expected = head._spectra_around(head.noise[places % len(head.noise)][None])
+    found = head._noise(torch.tensor([start]), num_frames)
+    inside = slice(head.subframes, -head.subframes)  # at the ends, "around" knows of zeros alone
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one[:, inside], other[:, inside], rtol=0, atol=1e-4)
+
+
 def test_a_long_recording_keeps_its_phase_over_windows(speech: Tensor) -> None:
     """The decoder is given one pitch for 20 s: no seam, whatever the windows."""
     model = source_model()

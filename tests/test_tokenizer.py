@@ -164,6 +164,27 @@ def test_save_and_load(tiny: AudioTokenizer, speech: Tensor, tmp_path: Path) -> 
     assert len(modes) == 1, "whoever reads the configuration can read the weights"
 
 
+def test_loading_draws_no_random_numbers(tiny: AudioTokenizer, tmp_path: Path) -> None:
+    """What would be initialized is loaded."""
+    tiny.save_pretrained(tmp_path)
+    state = torch.get_rng_state()
+    AudioTokenizer.from_pretrained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_modes_differ_in_the_order_of_weights_not_in_their_values(tiny: AudioTokenizer) -> None:
+    weight = tiny.encoder.trunk.blocks[0].expand.weight
+    values, fingerprint = weight.detach().clone(), tiny.fingerprint
+    tiny.eval()
+    assert weight.T.is_contiguous()
+    assert torch.equal(weight, values)
+    assert tiny.fingerprint == fingerprint
+    tiny.train()
+    assert weight.is_contiguous()
+    assert torch.equal(weight, values)
+    assert tiny.fingerprint == fingerprint
+
+
 def test_loading_is_strict(tiny: AudioTokenizer, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

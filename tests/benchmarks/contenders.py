@@ -1,4 +1,4 @@
-"""Who is compared: our tokenizer, and three codecs of transformers with random weights.
+"""Who is compared: our tokenizer; three codecs of transformers, and SNAC, with random weights.
 
 Random weights cost what trained ones do: every product is computed, whatever its value.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import pad_sequence
 
-from fsq_audio import audio
+from fsq_audio.cli import main
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import read_run_config
 
@@ -70,6 +70,7 @@ class Ours:
 
     def __init__(self, source: str) -> None:
         """Loads a trained tokenizer, or builds one with random weights from a run's `.yaml`."""
+        self.source = source
         if Path(source).suffix == ".yaml":
             self.model = AudioTokenizer.from_config(read_run_config(source).tokenizer).eval()
             state = f"random weights, {Path(source).name}"
@@ -88,20 +89,21 @@ class Ours:
     def decode(self, codes: Any) -> Tensor:
         return self.model.decode(codes)
 
-    def encode_files(self, paths: Sequence[Path]) -> None:
-        """Audio files to token files beside them."""
-        for path in paths:
-            self.model.encode_file(path).save(path.with_suffix(".fsq"))
+    def encode_folder(self, folder: Path) -> None:
+        """Audio files to token files, by the command line without a new process."""
+        self._call("tokenize", folder / "audio", folder / "tokens")
 
-    def decode_files(self, paths: Sequence[Path]) -> None:
-        """Those token files to audio files beside them."""
-        for path in paths:
-            waveform = self.model.decode_file(path.with_suffix(".fsq"))
-            audio.save(path.with_suffix(".wav"), waveform, sample_rate=self.sample_rate)
+    def decode_folder(self, folder: Path) -> None:
+        """Those token files to audio files."""
+        self._call("decode", folder / "tokens", folder / "decoded")
+
+    def _call(self, verb: str, source: Path, target: Path) -> None:
+        command = [verb, str(source), "-o", str(target), "--model", self.source, "-q"]
+        assert main([*command, "--if-exists", "overwrite"]) == 0
 
 
 class Peer:
-    """What the classes of transformers have in common."""
+    """What other codecs have in common."""
 
     name: str
     facts: str
@@ -204,11 +206,56 @@ class DAC(Peer):
         return waveform
 
 
+class SNAC(Peer):
+    """Siuzdak et al. 2024, the 24 kHz model for speech: coarse codes come less often than fine."""
+
+    name = "SNAC"
+    facts = "hubertsiuzdak/snac_24khz, 0.98 kbps (3 codebooks)"
+    share = 16
+    hop_length, num_codebooks, codebook_size = 512, 3, 4096
+    strides = (4, 2, 1)
+
+    def __init__(self) -> None:
+        import snac
+
+        # Its config.json on the hub; 19.8 M parameters, as its page says.
+        model = snac.SNAC(
+            sampling_rate=24000,
+            encoder_dim=48,
+            encoder_rates=[2, 4, 8, 8],
+            decoder_dim=1024,
+            decoder_rates=[8, 8, 4, 2],
+            attn_window_size=None,
+            codebook_size=self.codebook_size,
+            codebook_dim=8,
+            vq_strides=list(self.strides),
+        )
+        super().__init__(model, sample_rate=model.sampling_rate)
+
+    @torch.inference_mode()
+    def encode(self, batch: Batch) -> Any:
+        return self.model.encode(batch.waveform.unsqueeze(1))
+
+    def codes(self, batch: Batch) -> Any:
+        """As many steps as `encode` gives: it fills up the coarsest codebook's last one."""
+        steps = -(-batch.waveform.shape[-1] // (self.hop_length * self.strides[0]))
+        rows, coarsest = len(batch.lengths), self.strides[0]
+        return [
+            torch.randint(self.codebook_size, (rows, steps * coarsest // stride))
+            for stride in self.strides
+        ]
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Tensor:
+        waveform: Tensor = self.model.decode(codes)
+        return waveform
+
+
 def build_peers() -> list[Contender]:
     """All codecs to compare with, with fixed random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return [EnCodec(), Mimi(), DAC()]
+        return [EnCodec(), Mimi(), DAC(), SNAC()]
 
 
 def batches(

@@ -11,13 +11,14 @@ BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 DIRECTIONS = ("encode", "decode")
 
 
-def render(timings: Sequence[Timing], *, own: str, facts: Sequence[str]) -> str:
-    """Ratios first, then the speeds that they are of, then the facts.
+def render(timings: Sequence[Timing], *, own: str, facts: Sequence[str], targets: str) -> str:
+    """Targets, then ratios, then the speeds that they are of, then the facts.
 
     Args:
         timings: of all jobs, every one with as many rounds.
         own: the contender whose ratios are wanted.
         facts: sentences for a list.
+        targets: their table.
     """
     loads = list(dict.fromkeys(t.job.load for t in timings))
     threads = sorted({t.job.num_threads for t in timings})
@@ -38,6 +39,7 @@ def render(timings: Sequence[Timing], *, own: str, facts: Sequence[str]) -> str:
     ]
     return "\n\n".join(
         [
+            targets,
             f"**Times as fast as the fastest peer** (its own best way; median of "
             f"{len(timings[0].speeds)} rounds, lowest and highest in brackets):",
             _table([f"{own}", *heads], ratios),

@@ -7,16 +7,19 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import own_costs
 import pytest
 import soundfile
+import targets
 import torch
 from conftest import SAMPLES
 from contenders import Contender, Ours, batches, build_peers, resample
 from speed_table import put, render
+from targets import FOLDER
 from torch import Tensor
 
 from fsq_audio.benchmark.loads import SIZES, cut, short_recordings
@@ -66,24 +69,24 @@ def jobs_of(contender: Contender, recordings: Sequence[Tensor]) -> Iterator[Job]
                 yield Job(contender.name, way, load, direction, seconds, run, num_threads)
 
 
-def file_jobs(ours: Ours, recordings: Sequence[Tensor], folder: Path) -> Iterator[Job]:
+def folder_jobs(ours: Ours, recordings: Sequence[Tensor], folder: Path) -> Iterator[Job]:
     """What we do from FLAC files to token files, and from those to WAV files."""
-    paths = [folder / f"{number:02}.flac" for number in range(len(recordings))]
-    for path, recording in zip(paths, recordings, strict=True):
-        rate = ours.sample_rate
-        soundfile.write(path, resample(recording, RATE, rate).numpy(), rate)
-    ours.encode_files(paths)
+    (folder / "audio").mkdir()
+    for number, recording in enumerate(recordings):
+        samples = resample(recording, RATE, ours.sample_rate).numpy()
+        soundfile.write(folder / "audio" / f"{number:02}.flac", samples, ours.sample_rate)
+    ours.encode_folder(folder)
     seconds = sum(len(recording) for recording in recordings) / RATE
-    runs = {"encode": ours.encode_files, "decode": ours.decode_files}
+    runs = {"encode": ours.encode_folder, "decode": ours.decode_folder}
     for num_threads in THREADS:
         for direction, run in runs.items():
             yield Job(
                 ours.name,
-                "through files",
+                FOLDER,
                 SIZES.many,
                 direction,
                 seconds,
-                partial(run, paths),
+                partial(run, folder),
                 num_threads,
             )
 
@@ -92,8 +95,10 @@ def check(contender: Contender) -> None:
     """What is timed is what it is said to be; also the first, slow call of each model."""
     (batch,) = batches([cut(speech(), RATE)], from_rate=RATE, contender=contender, size=1)
     made, assumed = contender.encode(batch), contender.codes(batch)
-    if isinstance(assumed, Tensor):
-        assert made.shape == assumed.shape
+    parts = zip(made, assumed, strict=True) if isinstance(assumed, list) else [(made, assumed)]
+    for one, other in parts:
+        if isinstance(other, Tensor):
+            assert one.shape == other.shape
     waveform = contender.decode(assumed)
     assert bool(torch.isfinite(waveform).all())
     assert abs(waveform.shape[-1] - batch.lengths[0]) < contender.sample_rate // 10
@@ -134,8 +139,6 @@ def profile_lines(ours: Ours) -> list[str]:
 
 def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[str]:
     """What one needs to know to repeat, or to believe, the table."""
-    import transformers
-
     lines = [
         f"{c.name}: {c.facts}; {sum(p.numel() for p in c.model.parameters()) / 1e6:.1f} M "
         f"parameters, {c.sample_rate // 1000} kHz"
@@ -154,7 +157,8 @@ def facts(ours: Ours, contenders: Sequence[Contender], *, load: float) -> list[s
         lines.append(f"{what}, from a fresh interpreter: {cost:.2f} s.")
     lines.append(
         f"{machine()}; load average when it began {load:.2f}; Python {platform.python_version()}, "
-        f"torch {torch.__version__}, transformers {transformers.__version__}; float32, eager."
+        f"torch {torch.__version__}, transformers {version('transformers')}, "
+        f"snac {version('snac')}; float32, eager."
     )
     return lines
 
@@ -168,6 +172,7 @@ def test_what_our_time_is_spent_on() -> None:
 @pytest.mark.benchmark
 def test_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("transformers")
+    pytest.importorskip("snac")
     load = os.getloadavg()[0]
 
     def tell(line: str) -> None:
@@ -179,11 +184,20 @@ def test_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for contender in contenders:
         check(contender)
     recordings = short_recordings(speech(), sample_rate=RATE, count=SIZES.num_many)
-    jobs = [*jobs_of(ours, recordings), *file_jobs(ours, recordings, tmp_path)]
+    if MODEL.endswith(".yaml"):
+        ours.source = str(tmp_path / "model")
+        ours.model.save_pretrained(ours.source)
+    jobs = [*jobs_of(ours, recordings), *folder_jobs(ours, recordings, tmp_path)]
     jobs += [job for peer in contenders[1:] for job in jobs_of(peer, recordings)]
     timings = measure(in_turns(jobs), rounds=ROUNDS, tell=tell)
     assert all(len(timing.speeds) == ROUNDS for timing in timings)
-    table = render(timings, own=ours.name, facts=facts(ours, contenders, load=load))
+    found = targets.targets(timings, ours.model, own=ours.name, folder=tmp_path)
+    table = render(
+        timings,
+        own=ours.name,
+        facts=facts(ours, contenders, load=load),
+        targets=targets.render(found),
+    )
     tell(f"\n{table}\n")
     if WRITE:
         put(Path(__file__).with_name("README.md"), table)
