@@ -19,7 +19,7 @@ def read_version() -> str:
     return match.group(1)
 
 
-# Lower bounds: an early state of the tests passed with these releases; nothing is capped.
+# Lower bounds: .ci/versions passes with these releases (docs/versions.md); nothing is capped.
 INSTALL_REQUIRES = [
     "accelerate>=1.0",
     "filelock>=3.12",

@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *GUIDES]
 # Whisper, PESQ, a training from larger weights, tracing: half a minute each of a free core.
 SLOW = {"README.md", "evaluate.md", "export.md"}
 # Whole pages of what cannot run here, each block with its reason.
-NOTHING_RUNS = {"docs/README.md", "docs/robustness.md", "docs/scale.md"}
+NOTHING_RUNS = {"docs/README.md", "docs/robustness.md", "docs/scale.md", "docs/versions.md"}
 # Shown, not run. What has no name could be a command that nobody tries.
 SHOWN = {"text", "json", "yaml", "mermaid"}
 BLOCK = re.compile(

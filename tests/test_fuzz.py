@@ -97,8 +97,8 @@ def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
 
 
 OF_JSON = [
-    "described_tokens", "model_config", "manifest", "evaluation_manifest", "token_lines",
-    "journal", "units_description", "units_jsonl", "units_npy_items", "convert",
+    "described_tokens", "model_config", "model_folder", "manifest", "evaluation_manifest",
+    "token_lines", "journal", "units_description", "units_jsonl", "units_npy_items", "convert",
 ]  # fmt: skip
 
 
@@ -106,7 +106,7 @@ OF_JSON = [
 def test_real_files_with_other_values(name: str) -> None:
     target = TARGETS[name]
     head, *tail = target.seeds()[0].split(b"\n", 1)
-    is_whole = name in ("model_config", "units_description")
+    is_whole = name in ("model_config", "model_folder", "units_description")
     if name == "described_tokens":
         head += b"}"  # which the checksum goes before
     values = json.loads(target.seeds()[0] if is_whole else head)

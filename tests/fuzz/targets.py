@@ -33,6 +33,7 @@ from fsq_audio.errors import FSQAudioError
 from fsq_audio.evaluation.journal import Journal
 from fsq_audio.evaluation.recordings import read_manifest
 from fsq_audio.token_stream import TokenStreamReader, TokenStreamWriter
+from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.training.config import read_run_config
 from fsq_audio.units.convert import convert, plan_conversion
@@ -43,6 +44,8 @@ from fsq_audio.units.parquet import write_shard
 ROOT = Path(__file__).parent.parent.parent
 CORPUS = Path(__file__).parent / "corpus"
 """What was found once: a folder for each target."""
+
+SMALL_MODEL = ROOT / "tests" / "golden" / "release_0.1.0" / "model"
 
 GROWTH = 2**30
 """Bytes of address space that reading a few kilobytes may take beyond what the process has."""
@@ -191,6 +194,16 @@ def _model_config(data: bytes, folder: Path) -> None:
 
 def _model_configs() -> list[bytes]:
     return [(checkpoint.PACKAGED / "config.json").read_bytes()]
+
+
+def _model_folder(data: bytes, folder: Path) -> None:
+    (folder / "config.json").write_bytes(data)
+    config = checkpoint.read_config(folder)
+    checkpoint.check_shapes(lambda: AudioTokenizer(config), SMALL_MODEL)
+
+
+def _small_model_configs() -> list[bytes]:
+    return [(SMALL_MODEL / "config.json").read_bytes()]
 
 
 # Lists of recordings.
@@ -399,6 +412,7 @@ TARGETS: dict[str, Target] = {
     "token_stream": Target(_token_stream, _token_streams),
     "run_config": Target(_run_config, _run_configs),
     "model_config": Target(_model_config, _model_configs),
+    "model_folder": Target(_model_folder, _small_model_configs, is_fast=False),
     "manifest": Target(_manifest, _manifest_lines),
     "compressed_manifest": Target(_compressed_manifest, _compressed_manifests),
     "evaluation_manifest": Target(_evaluation_manifest, _manifest_lines),
