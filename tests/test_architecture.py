@@ -60,7 +60,7 @@ ARROWS: dict[str, set[str]] = {
     "batches": {"errors"},
     "corpus": {"audio", "errors"},
     "encoding": {"coder", "audio", "tokens"},
-    "evaluation": {"tokenizer", "arithmetic", "audio", "locks"},
+    "evaluation": {"tokenizer", "arithmetic", "audio", "corpus", "locks"},
     "export": {
         "__init__", "checkpoint", "coder", "config", "errors", "fourier", "tokenizer", "tokens",
     },

@@ -304,8 +304,30 @@ def test_a_manifest_gives_paths_words_and_languages(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text('{"audio_filepath": "a/b.flac", "text": "Да.", "language": "ru"}\n\n')
     assert read_manifest(path) == [Recording("a/b", tmp_path / "a/b.flac", "Да.", "ru")]
-    path.write_text('{"audio_filepath": "a"}\n[1]\n')
-    with pytest.raises(ConfigError, match=r"set\.jsonl:2"):
+    # To Unicode a line ends in many ways; to JSON none of them ends a string.
+    text = "one\u2028two\x85three"
+    line = json.dumps({"audio_filepath": "a.wav", "text": text}, ensure_ascii=False)
+    path.write_text(line + "\n", "utf-8")
+    assert read_manifest(path) == [Recording("a", tmp_path / "a.wav", text)]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"audio_filepath": "a"}\n[1]\n', r"set\.jsonl:2: expected a JSON object"),
+        (b'{"audio_filepath": ""}', r"set\.jsonl:1: expected a JSON object"),
+        (b'{"audio_filepath": "\xff"}', r"set\.jsonl:1: expected a JSON object"),
+        (b"\n", "names no recording"),
+        (None, "cannot read .*: No such file"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused(
+    tmp_path: Path, data: bytes | None, message: str
+) -> None:
+    path = tmp_path / "set.jsonl"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ConfigError, match=message):
         read_manifest(path)
 
 

@@ -56,7 +56,8 @@ def test_a_folder_without_audio_is_an_error(tmp_path: Path) -> None:
 
 def test_librispeech_and_libritts_trees_give_transcripts_and_speakers(tmp_path: Path) -> None:
     speech = write(tmp_path / "LS" / "84" / "121123" / "84-121123-0000.flac").parent
-    (speech / "84-121123.trans.txt").write_text("84-121123-0000 GO DO YOU HEAR\n")
+    # What Unicode takes for the end of a line is none of a transcript.
+    (speech / "84-121123.trans.txt").write_text("84-121123-0000 GO DO\u2028YOU HEAR\n", "utf-8")
     tts = write(tmp_path / "TTS" / "1034" / "1211" / "1034_1211_000001_000001.wav")
     tts.with_suffix(".normalized.txt").write_text("He was gone.\n")
     first, second = scan_folder(tmp_path)
@@ -66,7 +67,7 @@ def test_librispeech_and_libritts_trees_give_transcripts_and_speakers(tmp_path: 
         "num_samples": 4000,
         "sample_rate": 16000,
         "duration": 0.25,
-        "text": "GO DO YOU HEAR",
+        "text": "GO DO\u2028YOU HEAR",
         "speaker_id": "84",
         "chapter_id": "121123",
     }
@@ -100,6 +101,19 @@ def test_a_manifest_with_a_wrong_number_is_refused(tmp_path: Path, name: str, va
     (tmp_path / "m.jsonl").write_text(line + "\n")
     with pytest.raises(ConfigError, match=r"m\.jsonl, line 1, is no manifest entry: "):
         list(read_entries(tmp_path / "m.jsonl"))
+
+
+def test_a_part_of_a_file_needs_its_length(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"audio_filepath": "a.wav", "offset": 2.5}\n')
+    with pytest.raises(ConfigError, match="a line with an offset needs a duration"):
+        list(read_entries(tmp_path / "m.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["file or folder", "tar shard"])
+def test_a_source_that_is_not_there_is_named(tmp_path: Path, kind: str) -> None:
+    name = tmp_path / ("none.tar" if kind == "tar shard" else "none")
+    with pytest.raises(ConfigError, match=f"no {kind} at {name}"):
+        list(read_entries(name))
 
 
 def test_members_of_tar_shards_read_like_files(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _find(folder: Path, leave_out: Path | None) -> Iterator[Entry]:
 def _transcripts(folder: Path) -> dict[str, str]:
     texts = {}
     for path in sorted(folder.glob("*.trans.txt")):
-        for line in _read_text(path).splitlines():
+        for line in _read_text(path).split("\n"):  # a text may hold other ends of lines
             name, _, text = line.partition(" ")
             texts[name] = text
     return texts

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsq_audio.corpus.manifests import read_lines
 from fsq_audio.errors import ConfigError
 
 
@@ -71,11 +72,7 @@ def read_pairs(path: Path) -> dict[str, Path]:
 def _read_lines(path: Path, key: str) -> list[tuple[dict[str, Any], Path]]:
     """Every entry of a manifest, and the file that it names under a key."""
     found = []
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the manifest {path}: {error}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
