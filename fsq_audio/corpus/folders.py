@@ -16,6 +16,7 @@ from fsq_audio.errors import AudioError
 
 _LOG = logging.getLogger(__name__)
 
+
 def scan_folder(folder: Path, *, leave_out: Path | None = None) -> Iterator[Entry]:
     """Every audio file under a folder, sorted by path, hidden names left out.
 
