@@ -246,7 +246,7 @@ def _add_extract(verbs: argparse._SubParsersAction[_Parser]) -> None:
         default="local",
         help="local: this machine (default), with a process for each GPU under --device cuda; "
         "slurm, ray: clusters that see INPUT and OUT under the same names (pip install "
-        "'fsq-audio[cluster]')",
+        "'fsq-audio[cluster]' or 'fsq-audio[ray]')",
     )
     group.add_argument(
         "--workers",
