@@ -41,7 +41,7 @@ from fsq_audio.evaluation.system import CodeTable
 from fsq_audio.files import replacing
 from fsq_audio.language_model.model import build_llama
 from fsq_audio.tokenizer import AudioTokenizer
-from fsq_audio.training.overrides import read_mapping
+from fsq_audio.training.overrides import name_source, read_mapping
 from fsq_audio.training.recordings import Recording, read_at_rate
 from fsq_audio.training.sources import read_recordings
 from fsq_audio.training.sweep import Cell, LanguageModelConfig, SweepConfig, find_cells
@@ -260,7 +260,8 @@ def main() -> int:
     _stand_alone()
     try:
         values = read_mapping(arguments.config, overrides)
-        sweep = from_mapping(SweepConfig, values, where=arguments.config)
+        where = name_source(arguments.config, overrides)
+        sweep = from_mapping(SweepConfig, values, where=where)
         unknown = sorted(set(arguments.arms or ()) - set(sweep.arms))
         if unknown:
             raise ConfigError(

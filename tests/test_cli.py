@@ -326,3 +326,30 @@ def test_an_interrupted_run_says_so_and_is_continued(
     assert done.code == 0
     assert done.rows[-1]["num_skipped"] == len(names)
     assert len(listing(out)) == 40
+
+
+INTERRUPTED_IMPORT = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("numpy."):
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from fsq_audio.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_interrupt_is_not_lost_in_an_import(tmp_path: Path) -> None:
+    arguments = ["extract", SAMPLES[0], "-o", tmp_path / "units"]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
+    assert not (tmp_path / "units").exists()

@@ -147,6 +147,9 @@ def test_nothing_to_do_is_said(command: Command, tree: Path) -> None:
         assert len(told.err.splitlines()) == 1
     assert ".mp3" in command("tokenize", "empty", "-o", "out").err
     assert ".fsq" in command("decode", "data", "-o", "out").err
+    Path("empty", "memo.m4a").touch()
+    told = command("tokenize", "empty", "-o", "out").err
+    assert told.endswith("; empty/memo.m4a, for one, must be converted first\n")
     assert not Path("out").exists()
 
 

@@ -83,7 +83,7 @@ def test_dotted_overrides() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["--max_step=7"], "max_step"),
+        (["--max_step=7"], "^[^:]*tiny_cpu.yaml and the command line: max_step: Unexpected"),
         (["--max_steps"], "has no value"),
         (["max_steps", "7"], "where a key should be"),
         (["--max_steps=many"], "max_steps"),
@@ -102,6 +102,9 @@ def test_a_missing_or_damaged_file_is_one_sentence(tmp_path) -> None:
     (tmp_path / "list.yaml").write_text("[1, 2]")
     with pytest.raises(ConfigError, match="must hold a mapping"):
         read_run_config(tmp_path / "list.yaml")
+    (tmp_path / "misspelt.yaml").write_text("max_step: 7")
+    with pytest.raises(ConfigError, match=r"misspelt\.yaml: .*max_step: Unexpected"):
+        read_run_config(tmp_path / "misspelt.yaml")
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="cannot read"):
         read_run_config(tmp_path / "bad.yaml")

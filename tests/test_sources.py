@@ -40,6 +40,7 @@ def test_any_folder_is_a_corpus(tmp_path: Path, caplog: pytest.LogCaptureFixture
     write(tmp_path / "a.FLAC", 2)
     (tmp_path / "broken.wav").write_bytes(b"nothing")
     (tmp_path / "notes.txt").write_text("not audio")
+    (tmp_path / "memo.M4A").write_bytes(b"for ffmpeg")
     with caplog.at_level(logging.WARNING):
         recordings = read_recordings(tmp_path)
     assert [(r.path.name, r.num_samples, r.sample_rate) for r in recordings] == [
@@ -47,6 +48,8 @@ def test_any_folder_is_a_corpus(tmp_path: Path, caplog: pytest.LogCaptureFixture
         ("two.wav", 3000, 24000),
     ]
     assert "broken.wav" in caplog.text
+    assert "passed over 1 files that must be converted first, such as" in caplog.text
+    assert "memo.M4A" in caplog.text
 
 
 def test_a_folder_without_audio_is_an_error(tmp_path: Path) -> None:

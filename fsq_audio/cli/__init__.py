@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # --help, --version, wrong usage: argparse has said it
         return int(stop.code or 0)
     try:
+        # Before torch, which imports NumPy if nobody has, swallows Ctrl-C in it, and goes on
+        # with half of it: then every recording fails.
+        importlib.import_module("numpy")
         all_done: bool = importlib.import_module(arguments.module).run(arguments)
         return DONE if all_done else SOME_FAILED
     except UsageError as error:

@@ -145,9 +145,13 @@ class _Walk:
 
     def some_files(self, folder: Path) -> list[Found]:
         """The files of a folder, of which there must be some."""
+        num_before = len(self.passed_over)
         files = list(self.files(folder, base=folder))
         if not files:
-            raise AudioError(f"{folder}: the folder holds {_no_file_of(self.extensions)}")
+            reason = f"{folder}: the folder holds {_no_file_of(self.extensions)}"
+            for path in self.passed_over[num_before:][:1]:
+                reason += f"; {path}, for one, must be converted first"
+            raise AudioError(reason)
         return files
 
     def files(self, folder: Path, *, base: Path) -> Iterator[Found]:

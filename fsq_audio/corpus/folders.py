@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from fsq_audio.audio import AUDIO_EXTENSIONS
+from fsq_audio.audio import AUDIO_EXTENSIONS, UNREADABLE_EXTENSIONS
 from fsq_audio.corpus.entries import Entry
 from fsq_audio.corpus.headers import with_headers
 from fsq_audio.corpus.walk import identity, walk
 from fsq_audio.errors import AudioError
+
+_LOG = logging.getLogger(__name__)
 
 
 def scan_folder(folder: Path, *, leave_out: Path | None = None) -> Iterator[Entry]:
@@ -19,7 +22,8 @@ def scan_folder(folder: Path, *, leave_out: Path | None = None) -> Iterator[Entr
 
     Transcripts come from LibriSpeech (`*.trans.txt` beside the audio) and LibriTTS
     (`*.normalized.txt`) trees, with speaker and chapter, which are the two folders above a file.
-    Then `id` is the name of the file; else it is the path below the folder.
+    Then `id` is the name of the file; else it is the path below the folder. Files that would have
+    to be converted first, such as .m4a, are counted in the log.
 
     Args:
         folder: the tree.
@@ -32,7 +36,10 @@ def scan_folder(folder: Path, *, leave_out: Path | None = None) -> Iterator[Entr
 
 
 def _find(folder: Path, leave_out: Path | None) -> Iterator[Entry]:
+    passed_over: list[Path] = []
     for path in walk(folder, leave_out=None if leave_out is None else identity(leave_out)):
+        if path.suffix.lower() in UNREADABLE_EXTENSIONS:
+            passed_over.append(path)
         if path.suffix.lower() not in AUDIO_EXTENSIONS:
             continue
         entry = Entry(path.relative_to(folder).with_suffix("").as_posix(), path)
@@ -44,6 +51,12 @@ def _find(folder: Path, leave_out: Path | None) -> Iterator[Entry]:
             speaker, chapter = path.parent.parent.name, path.parent.name
             entry = replace(entry, id=path.stem, text=text, speaker_id=speaker, chapter_id=chapter)
         yield entry
+    if passed_over:
+        _LOG.warning(
+            "passed over %d files that must be converted first, such as %s",
+            len(passed_over),
+            passed_over[0],
+        )
 
 
 @lru_cache(maxsize=8)  # of the folders that are being walked

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from fsq_audio.config import Positive, TokenizerConfig, from_mapping
-from fsq_audio.training.overrides import read_mapping
+from fsq_audio.training.overrides import name_source, read_mapping
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -291,4 +291,5 @@ def read_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     Raises:
         ConfigError: the file cannot be read, or keys or values are wrong, all in one message.
     """
-    return from_mapping(RunConfig, read_mapping(path, overrides), where=str(path))
+    values = read_mapping(path, overrides)
+    return from_mapping(RunConfig, values, where=name_source(path, overrides))

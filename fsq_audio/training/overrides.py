@@ -48,6 +48,11 @@ def read_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     return values
 
 
+def name_source(path: str | Path, overrides: Sequence[str]) -> str:
+    """Where the values of `read_mapping` came from, for messages about them."""
+    return f"{path} and the command line" if overrides else str(path)
+
+
 def _parse(text: str, sentence: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from fsq_audio.config import Positive, from_mapping
 from fsq_audio.language_model.model import HEAD_WIDTH, UnitLanguage, build_llama
 from fsq_audio.training.config import GuardConfig, OptimizerConfig
-from fsq_audio.training.overrides import read_mapping
+from fsq_audio.training.overrides import name_source, read_mapping
 from fsq_audio.units.store import count_frames, read_info
 
 _STRICT = ConfigDict(extra="forbid")
@@ -115,7 +115,8 @@ def read_unit_lm_config(path: str | Path, overrides: Sequence[str] = ()) -> Unit
     Raises:
         ConfigError: the file cannot be read, or keys or values are wrong, all in one message.
     """
-    return from_mapping(UnitLMConfig, read_mapping(path, overrides), where=str(path))
+    values = read_mapping(path, overrides)
+    return from_mapping(UnitLMConfig, values, where=name_source(path, overrides))
 
 
 def describe_unit_lm(run: UnitLMConfig, *, num_processes: int) -> str:

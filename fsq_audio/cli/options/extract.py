@@ -57,7 +57,7 @@ def add_extract(verbs: Verbs) -> None:
         default="local",
         help="local: this machine (default), with a process for each GPU under --device cuda; "
         "slurm, ray: clusters that see INPUT and OUT under the same names (pip install "
-        "'fsq-audio[cluster]')",
+        "'fsq-audio[cluster]' or 'fsq-audio[ray]')",
     )
     group.add_argument(
         "--workers",
