@@ -20,12 +20,12 @@ import torch
 from cli_tools import Command
 from golden.make import facts, hash_of
 
-from fsq_audio import tokens as tokens_module
 from fsq_audio.cli.lines import read_lines
 from fsq_audio.errors import TokenError
 from fsq_audio.token_stream import TokenStreamReader
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
+from fsq_audio.tokens import file as token_file
 from fsq_audio.units.files import read_npy
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -163,7 +163,7 @@ def test_files_of_a_later_release_are_refused_by_name(
     with safetensors.safe_open(path, "numpy") as file:
         text, packed = file.metadata()["fsq_audio"], file.get_tensor("codes")
     start = text.replace('{"v":1,', '{"v":99,').rpartition(',"crc":')[0]
-    text = f'{start},"crc":"{tokens_module._checksum(start, packed.tobytes())}"}}'
+    text = f'{start},"crc":"{token_file._checksum(start, packed.tobytes())}"}}'
     later = tmp_path / "later.fsq"
     later.write_bytes(safetensors.numpy.save({"codes": packed}, metadata={"fsq_audio": text}))
     sentence = f"{later}: is of version 99; this release reads version 1: upgrade fsq_audio"
