@@ -20,13 +20,17 @@ def replacing(path: str | os.PathLike[str], *, make_folder: bool = True) -> Iter
 
     Yields:
         The name to write to.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
     """
     path = Path(path)
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
+        with _named(path):
+            yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -41,18 +45,33 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     Yields:
         The folder to write to.
+
+    Raises:
+        OSError: it cannot be written; the error names a file or the folder.
     """
     path = Path(os.path.abspath(path))
     temporary, old = _beside(path), _beside(path)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with _named(path):
+            yield temporary
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A write to a full disk fails without saying of what."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _beside(path: Path) -> Path:

@@ -241,6 +241,15 @@ def test_wrong_usage_is_exit_code_2(
     assert listing(tmp_path) == before
 
 
+def test_an_unknown_option_shows_the_usage_of_its_verb(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["decode", "a.fsq", "-o", "x", "--channels", "split"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: fsq-audio decode")
+    assert "error: unrecognized arguments: --channels split" in said
+
+
 def test_formats_are_those_that_can_be_written() -> None:
     assert set(files.AUDIO_FORMATS) == {suffix[1:] for suffix in audio.writing._WRITABLE}
 

@@ -139,6 +139,28 @@ def test_bad_files_cost_only_themselves(
     assert shards(out) == before
 
 
+def test_what_failed_is_tried_again_when_asked(
+    command: Command, corpus: Path, tmp_path: Path
+) -> None:
+    """A disk that fails for a while costs no recording for good."""
+    shutil.copytree(corpus, tmp_path / "corpus")
+    paths = sorted((tmp_path / "corpus").rglob("*.flac"))
+    lines = [{"audio_filepath": str(p), "duration": soundfile.info(p).duration} for p in paths]
+    manifest = write_manifest(tmp_path / "corpus.jsonl", lines)
+    out, aside = tmp_path / "out", tmp_path / "aside.flac"
+    paths[3].rename(aside)
+    assert command("extract", manifest, "-o", out, *TASKS).code == 3
+    before = {shard: shard.stat().st_mtime_ns for shard in (out / "data").iterdir()}
+    aside.rename(paths[3])
+    assert command("extract", manifest, "-o", out).code == 3
+    assert len(read_store(out)) == 11
+    done = command("extract", manifest, "-o", out, "--retry-failed")
+    assert (done.code, len(read_store(out))) == (0, 12)
+    assert not list(out.glob("errors-*"))
+    after = {shard: shard.stat().st_mtime_ns for shard in (out / "data").iterdir()}
+    assert sum(after[shard] != before[shard] for shard in before) == 1
+
+
 def test_two_machines_share_a_corpus(
     corpus: Path, whole: dict[str, bytes], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

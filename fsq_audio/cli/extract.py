@@ -44,6 +44,8 @@ def run(arguments: Namespace) -> bool:
     if tasks.stop > extraction.plan.num_tasks:
         raise UsageError(f"--only-tasks: the last task is {extraction.plan.num_tasks - 1}")
     console.remark(_plan_sentence(extraction.plan.sizes, extraction.plan.seconds))
+    if arguments.retry_failed:
+        extraction.reopen_failed(tasks)
     _execute(console, arguments, extraction, tasks, options)
     return _tell_end(console, extraction, tasks)
 

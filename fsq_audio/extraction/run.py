@@ -100,6 +100,14 @@ class Run:
         """The recordings of a task."""
         return read_task(self.folder / RECORDINGS_FILE, self.plan, task)
 
+    def reopen_failed(self, tasks: range) -> None:
+        """Undoes those in which recordings failed; the rest of such a task is made again, too."""
+        for task in tasks:
+            if self.errors(task).is_file():
+                with self.lock(task):
+                    self.shard(task).unlink(missing_ok=True)
+                    self.errors(task).unlink(missing_ok=True)
+
     def open_tasks(self, tasks: range) -> list[int]:
         """Those that are not done; datatrove's markers are made to agree."""
         markers = self.folder / "completions"

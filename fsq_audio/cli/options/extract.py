@@ -42,6 +42,12 @@ def add_extract(verbs: Verbs) -> None:
         help="only tell the plan (recordings, hours, tasks, expected bytes) or, in a folder that "
         "was begun, how far it is",
     )
+    verb.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="make the shards again in which recordings failed: for a disk or network that is "
+        "well again",
+    )
     add_groups(verb)
     add_model(verb)
     group = verb.add_argument_group("who works")
