@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fsq_audio import checkpoint
 from fsq_audio.errors import AudioError, CheckpointError, ConfigError, TokenError
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
@@ -162,6 +163,12 @@ def test_save_and_load(tiny: AudioTokenizer, speech: Tensor, tmp_path: Path) -> 
     assert not list(tmp_path.glob("*.tmp"))
     modes = {(tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
     assert len(modes) == 1, "whoever reads the configuration can read the weights"
+
+
+def test_where_nothing_can_be_saved_is_named(tiny: AudioTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"cannot save to .*file"):
+        checkpoint.save(tmp_path / "file", tiny.config, tiny.state_dict())
 
 
 def test_loading_is_strict(tiny: AudioTokenizer, tmp_path: Path) -> None:
