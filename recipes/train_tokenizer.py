@@ -77,6 +77,7 @@ def train(run: RunConfig, output: Path) -> None:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")
     set_num_threads(accelerator, run.num_threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -104,6 +105,20 @@ def test_a_manifest_with_a_wrong_number_is_refused(tmp_path: Path, name: str, va
     (tmp_path / "m.jsonl").write_text(line + "\n")
     with pytest.raises(ConfigError, match=r"m\.jsonl, line 1, is no manifest entry: "):
         list(read_entries(tmp_path / "m.jsonl"))
+
+
+def test_a_manifest_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    data = gzip.compress(b'{"audio_filepath": "a.wav", "duration": 1}\n')
+    (tmp_path / "m.jsonl.gz").write_bytes(data[:-9])
+    with pytest.raises(ConfigError, match=r"cannot read .*m\.jsonl\.gz: "):
+        list(read_entries(tmp_path / "m.jsonl.gz"))
+
+
+def test_a_transcript_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "84" / "121123" / "84-121123-0000.flac")
+    (path.parent / "84-121123.trans.txt").write_bytes(b"84-121123-0000 \xff\n")
+    with pytest.raises(AudioError, match=r"cannot read the transcript .*84-121123\.trans\.txt"):
+        list(read_entries(tmp_path))
 
 
 def test_a_part_of_a_file_needs_its_length(tmp_path: Path) -> None:

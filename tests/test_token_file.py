@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from token_tools import BOOK_SIZES, GOLDEN, golden_tokens, make_tokens
+from token_tools import BOOK_SIZES, GOLDEN, QUANTIZER, golden_tokens, make_tokens
 
 from fsq_audio.errors import TokenError
 from fsq_audio.tokens import AudioTokens, Source, file, packed_size
@@ -282,6 +282,13 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
         AudioTokens.load(tmp_path)
     with pytest.raises(TokenError, match="no such file or folder"):
         golden_tokens().save(tmp_path / "none" / "x.fsq")
+
+
+def test_a_description_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    tokens = make_tokens([640], quantizer={**QUANTIZER, "note": "x" * 2**16})
+    with pytest.raises(TokenError, match=r"must fit in 65536 bytes"):
+        tokens.save(tmp_path / "x.fsq")
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_one_whole_recording_is_saved(tmp_path: Path) -> None:

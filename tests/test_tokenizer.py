@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fsq_audio import checkpoint
 from fsq_audio.errors import AudioError, CheckpointError, ConfigError, TokenError
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
@@ -183,6 +184,12 @@ def test_modes_differ_in_the_order_of_weights_not_in_their_values(tiny: AudioTok
     assert weight.is_contiguous()
     assert torch.equal(weight, values)
     assert tiny.fingerprint == fingerprint
+
+
+def test_where_nothing_can_be_saved_is_named(tiny: AudioTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"cannot save to .*file"):
+        checkpoint.save(tmp_path / "file", tiny.config, tiny.state_dict())
 
 
 def test_loading_is_strict(tiny: AudioTokenizer, tmp_path: Path) -> None:

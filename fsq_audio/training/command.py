@@ -29,7 +29,7 @@ def run_command(
         configs: the folder of its configurations.
         read: a configuration from its file and the overrides.
         describe: what `--dry-run` prints, of a run and `num_processes`.
-        train: runs or resumes; its folder is there.
+        train: runs or resumes, and makes its folder.
 
     Returns:
         The exit code: 0 done, 1 a mistake of the user's, 130 interrupted.
@@ -45,7 +45,6 @@ def run_command(
             num_processes = int(os.environ.get("WORLD_SIZE", "1"))
             print(describe(run, num_processes=num_processes))
             return 0
-        arguments.output.mkdir(parents=True, exist_ok=True)
         train(run, arguments.output)
     except FSQAudioError as error:
         print(f"error: {error}", file=sys.stderr)
