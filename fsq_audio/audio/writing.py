@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -36,6 +37,12 @@ _UNBOUNDED = ("FLOAT", "DOUBLE")  # encodings that keep samples beyond +-1
 
 _WRITE_SAMPLES = 4096  # libsndfile's Vorbis encoder overflows its stack when given minutes at once
 _WAV_LIMIT = 2**32 - 2**12  # bytes of audio that the 32-bit sizes of a WAV header can state
+
+
+@cache
+def _subtypes(container: str) -> tuple[str, ...]:
+    """Encodings that a container may hold; asking libsndfile takes a while for every file."""
+    return tuple(soundfile.available_subtypes(container))
 
 
 def save(
@@ -109,10 +116,10 @@ class AudioWriter:
             )
         self._format, usual = _WRITABLE[self._path.suffix.lower()]
         self._subtype = usual if subtype is None else subtype.upper()
-        if self._subtype not in soundfile.available_subtypes(self._format):
+        if self._subtype not in _subtypes(self._format):
             raise AudioError(
                 f"{path}: {self._format} has no encoding {subtype!r}: use one of "
-                f"{', '.join(soundfile.available_subtypes(self._format))}"
+                f"{', '.join(_subtypes(self._format))}"
             )
         if num_channels < 1:
             raise AudioError(f"{path}: a waveform must be [C, S] with C >= 1")
