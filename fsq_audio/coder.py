@@ -165,13 +165,8 @@ class Coder(ABC):
                 yield block
 
         (codes,) = self._encode_items([counted()])
-        source = Source(
-            sample_rate=info.sample_rate,
-            num_samples=info.num_samples,
-            num_channels=info.num_channels,
-            channels=channels,
-        )
         sizes = [num_samples] * len(codes)
+        source = source_of(info, channels)
         return self._tokens(list(codes), sizes, num_groups=num_groups, source=source)
 
     def _encode_items(self, items: Iterable[Iterable[Tensor]]) -> list[Tensor]:
@@ -351,6 +346,16 @@ class Coder(ABC):
         """
         tokens.check_format(self.format)
         return tokens.codes[:, : self.check_groups(num_groups, tokens.codes.shape[1])]
+
+
+def source_of(info: audio.AudioInfo, channels: audio.Channels) -> Source:
+    """What tokens remember of a file."""
+    return Source(
+        sample_rate=info.sample_rate,
+        num_samples=info.num_samples,
+        num_channels=info.num_channels,
+        channels=channels,
+    )
 
 
 def mark_codes(codes: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fsq_audio.audio import AudioInfo, Channels
 from fsq_audio.coder import Coder
 from fsq_audio.tokens import AudioTokens, Source
 
@@ -24,16 +23,6 @@ class Recording:
 
     waveform: Tensor
     source: Source
-
-
-def source_of(info: AudioInfo, channels: Channels) -> Source:
-    """What tokens remember of a file."""
-    return Source(
-        sample_rate=info.sample_rate,
-        num_samples=info.num_samples,
-        num_channels=info.num_channels,
-        channels=channels,
-    )
 
 
 def encode_recordings(

@@ -13,8 +13,8 @@ from fsq_audio.cli.outputs import Job
 from fsq_audio.cli.session import Session
 from fsq_audio.cli.stores import Making, NumpyFiles, Store, TokenFiles
 from fsq_audio.cli.tally import Report
-from fsq_audio.coder import Coder
-from fsq_audio.encoding import Recording, encode_recordings, source_of
+from fsq_audio.coder import Coder, source_of
+from fsq_audio.encoding import Recording, encode_recordings
 from fsq_audio.tokens import AudioTokens
 
 

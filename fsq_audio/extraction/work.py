@@ -18,9 +18,10 @@ import torch
 from fsq_audio import audio
 from fsq_audio.audio import AudioInfo
 from fsq_audio.batches import Prepared, run_batches
+from fsq_audio.coder import source_of
 from fsq_audio.corpus.entries import Entry
 from fsq_audio.corpus.local import local_file
-from fsq_audio.encoding import Recording, encode_recordings, source_of
+from fsq_audio.encoding import Recording, encode_recordings
 from fsq_audio.errors import CheckpointError
 from fsq_audio.extraction.progress import Progress
 from fsq_audio.extraction.run import Run, read_run
