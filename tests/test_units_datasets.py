@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader
 from unit_tools import make_info, make_item
 
 from fsq_audio.errors import ConfigError, TokenError
-from fsq_audio.units import parquet
 from fsq_audio.units.datasets import PackedUnits, UnitDataset, UnitStream, find_row_groups
 from fsq_audio.units.item import UnitItem
-from fsq_audio.units.parquet import write_shard
+from fsq_audio.units.parquet import read_shard, write_shard
 from fsq_audio.units.patterns import Pattern
-from fsq_audio.units.store import shard_name
+from fsq_audio.units.store import find_shards, shard_name
 
 INFO = make_info()
 PATTERN = Pattern("flatten", INFO.num_groups, INFO.codebook_size)
@@ -52,8 +51,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def items(store: Path) -> list[UnitItem]:
-    shards = parquet.find_shards(store)
-    return [item for shard in shards for item in parquet.read_shard(shard)]
+    shards = find_shards(store)
+    return [item for shard in shards for item in read_shard(shard)]
 
 
 def test_items_by_index(store: Path, items: list[UnitItem]) -> None:
@@ -179,7 +178,7 @@ def test_wrong_numbers_are_refused(store: Path, arguments: dict[str, Any]) -> No
 def test_a_store_that_is_not_whole_is_refused(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "data" / shard_name("train", 0, 2)
     path.parent.mkdir()
-    path.write_bytes(parquet.find_shards(store)[0].read_bytes())
+    path.write_bytes(find_shards(store)[0].read_bytes())
     for view in (UnitDataset, UnitStream):
         with pytest.raises(TokenError, match="1 of 2 shards"):
             view(tmp_path)
