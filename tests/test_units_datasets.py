@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from unit_tools import make_info, make_item
 
 from fsq_audio.errors import ConfigError, TokenError
+from fsq_audio.units import parquet
 from fsq_audio.units.datasets import PackedUnits, UnitDataset, UnitStream, find_row_groups
 from fsq_audio.units.item import UnitItem
 from fsq_audio.units.parquet import read_shard, write_shard
