@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from fsq_audio.errors import ConfigError
 
@@ -255,12 +256,18 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "conf
         return cast(T, _adapter(cast(Any, kind)).validate_json(text, strict=True))
     except ValidationError as error:
         faults = [
-            " ".join(".".join(str(part) for part in fault["loc"]).split()) + ": " + fault["msg"]
+            " ".join(".".join(str(part) for part in fault["loc"]).split()) + ": " + _reason(fault)
             for fault in error.errors()
         ]
         raise ConfigError(f"{where}: " + "; ".join(faults)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: only plain values are allowed ({error})") from None
+
+
+def _reason(fault: ErrorDetails) -> str:
+    if fault["type"] == "union_tag_not_found":  # pydantic's words are about its machinery
+        return f"{fault['ctx']['discriminator']} is missing, which says what kind it is"
+    return fault["msg"]
 
 
 @lru_cache  # building one takes a hundred times as long as using it

@@ -22,7 +22,6 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 from fsq_audio import checkpoint
 from fsq_audio.config import HarmonicNoiseHead, to_mapping
@@ -51,14 +50,15 @@ from fsq_audio.training.discriminators import (
 from fsq_audio.training.estimate import describe
 from fsq_audio.training.guard import Guard
 from fsq_audio.training.losses import SourceLoss, SpectralLoss, saturation_loss
-from fsq_audio.training.recordings import Recording, read_at_rate
+from fsq_audio.training.recordings import Recording, read_at_rate, read_span
 from fsq_audio.training.schedules import parameter_groups, warmup_cosine
-from fsq_audio.training.sources import read_recordings
+from fsq_audio.training.sources import read_recordings, summarize
 from fsq_audio.training.state import Checkpoints, WeightAverage, check_agreement, set_num_threads
 from fsq_audio.training.tracking import (
     Clock,
     Example,
     Meter,
+    Progress,
     check_tracker,
     codebook_values,
     log_media,
@@ -76,7 +76,14 @@ def train(run: RunConfig, output: Path) -> None:
         # Quantizers keep their buffers alike (`end_step`), and no other buffer changes.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+    recordings, valid = read_recordings(run.data.train), read_recordings(run.data.valid)
+    valid_summary = summarize(valid, run.data.valid)
+    valid = valid[:: -(-len(valid) // run.validate_items)]
+    for recording in valid:
+        read_span(recording, start=0, stop=1)  # rather now than at the first validation
     if accelerator.is_main_process:
+        print(f"training:   {summarize(recordings, run.data.train)}", file=sys.stderr)
+        print(f"validation: {len(valid)} of {valid_summary}", file=sys.stderr, flush=True)
         output.mkdir(parents=True, exist_ok=True)
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")
@@ -88,7 +95,7 @@ def train(run: RunConfig, output: Path) -> None:
     context = model.encoder.context
     crops_per_step = run.batch_size * run.accumulate * accelerator.num_processes
     crops = CropDataset(
-        read_recordings(run.data.train),
+        recordings,
         sample_rate=model.sample_rate,
         crop_samples=run.data.crop_frames * model.hop_length,
         context=context,
@@ -98,8 +105,6 @@ def train(run: RunConfig, output: Path) -> None:
         seed=run.seed,
         num_items=run.max_steps * crops_per_step,
     )
-    valid = read_recordings(run.data.valid)
-    valid = valid[:: -(-len(valid) // run.validate_items)]
     if run.init_from is not None:
         checkpoint.load_weights(model, checkpoint.find_folder(run.init_from))
     else:
@@ -151,11 +156,7 @@ def train(run: RunConfig, output: Path) -> None:
             generator=torch.Generator(),
         )
     )
-    bar = tqdm(
-        initial=step,
-        total=run.max_steps,
-        disable=None if accelerator.is_main_process else True,
-    )
+    progress = Progress(step=step, total=run.max_steps, is_shown=accelerator.is_main_process)
     clock, meter = Clock(), Meter()
     model.train()
     for waveform in clock.watch(loader):
@@ -207,7 +208,7 @@ def train(run: RunConfig, output: Path) -> None:
                 meter.keep(stage.close_step(means, step=step))
         step += 1
         clock.add_audio(crops_per_step * run.data.crop_frames / bare.frame_rate)
-        bar.update()
+        progress.advance()
 
         if step % run.log_every == 0:
             entry = {
@@ -219,7 +220,8 @@ def train(run: RunConfig, output: Path) -> None:
             }
             accelerator.log({f"train/{name}": value for name, value in entry.items()}, step=step)
             shown = {n[5:]: f"{v:.3f}" for n, v in entry.items() if n.startswith("loss/")}
-            bar.set_postfix(shown | {"audio_s_per_s": f"{entry['audio_seconds_per_second']:.0f}"})
+            shown["audio_s_per_s"] = f"{entry['audio_seconds_per_second']:.0f}"
+            progress.tell(shown, step=step)
             if accelerator.is_main_process:
                 with (output / "log.jsonl").open("a") as file:
                     file.write(json.dumps({"step": step, **entry}) + "\n")
@@ -236,7 +238,7 @@ def train(run: RunConfig, output: Path) -> None:
                 print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
             accelerator.wait_for_everyone()
 
-    bar.close()
+    progress.close()
     if accelerator.is_main_process:
         checkpoint.save(output / "model", run.tokenizer, average.weights, dtype=torch.float16)
     accelerator.end_training()

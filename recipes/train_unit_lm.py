@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
-from tqdm import tqdm
 
 from fsq_audio.config import to_mapping
 from fsq_audio.language_model.bits import bits_per_code, model_bits
@@ -33,7 +32,7 @@ from fsq_audio.training.state import (
     check_agreement,
     set_num_threads,
 )
-from fsq_audio.training.tracking import Clock, Meter, check_tracker
+from fsq_audio.training.tracking import Clock, Meter, Progress, check_tracker
 from fsq_audio.training.unit_lm import UnitLMConfig, describe_unit_lm, read_unit_lm_config
 from fsq_audio.units.datasets import PackedUnits, UnitDataset, UnitStream
 
@@ -98,9 +97,7 @@ def train(run: UnitLMConfig, output: Path) -> None:
 
     ids_per_step = run.batch_size * run.accumulate * accelerator.num_processes * run.model.context
     ids_per_second = language.info.frame_rate * language.info.num_groups
-    bar = tqdm(
-        initial=step, total=run.max_steps, disable=None if accelerator.is_main_process else True
-    )
+    progress = Progress(step=step, total=run.max_steps, is_shown=accelerator.is_main_process)
     clock, meter = Clock(), Meter()
     model.train()
     for ids in clock.watch(batches):
@@ -122,7 +119,7 @@ def train(run: UnitLMConfig, output: Path) -> None:
             schedule.step()
         step += 1
         clock.add_audio(ids_per_step / ids_per_second)
-        bar.update()
+        progress.advance()
 
         if step % run.log_every == 0:
             entry = {
@@ -133,7 +130,8 @@ def train(run: UnitLMConfig, output: Path) -> None:
                 "steps_skipped": guard.num_skipped,
             }
             _log(accelerator, output, {f"train/{k}": v for k, v in entry.items()}, step=step)
-            bar.set_postfix({"bits_per_id": f"{entry.get('bits_per_id', math.nan):.3f}"})
+            shown = {"bits_per_id": f"{entry.get('bits_per_id', math.nan):.3f}"}
+            progress.tell(shown, step=step)
         is_last = step == run.max_steps
         if step % run.validate_every == 0 or is_last:
             averaged = _averaged(run, average, language, accelerator)
@@ -154,7 +152,7 @@ def train(run: UnitLMConfig, output: Path) -> None:
         if step % run.save_every == 0 or is_last or stopping.is_over:
             check_agreement(accelerator, model)
             checkpoints.save(accelerator, step=step)
-    bar.close()
+    progress.close()
     accelerator.end_training()
 
 

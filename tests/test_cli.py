@@ -250,6 +250,15 @@ def test_an_unknown_option_shows_the_usage_of_its_verb(
     assert "error: unrecognized arguments: --channels split" in said
 
 
+def test_a_file_that_looks_like_an_option_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-a.wav").touch()
+    assert main(["tokenize", "-a.wav", "-o", "x"]) == 2
+    assert capsys.readouterr().err.endswith("-a.wav (the file: ./-a.wav)\n")
+
+
 def test_formats_are_those_that_can_be_written() -> None:
     assert set(files.AUDIO_FORMATS) == {suffix[1:] for suffix in audio.writing._WRITABLE}
 

@@ -99,6 +99,14 @@ def test_wrong_use(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_token_files_is_told_from_a_store(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "tokens" / "a").mkdir(parents=True)
+    (tmp_path / "tokens" / "a" / "b.fsq").touch()
+    refused = command("convert", tmp_path / "tokens", "-o", tmp_path / "out", "--to", "npy")
+    assert refused.code == 2
+    assert "add --from fsq" in refused.last
+
+
 def test_a_damaged_store_leaves_nothing(command: Command, store: Path, tmp_path: Path) -> None:
     (path,) = find_shards(store)
     path.write_bytes(path.read_bytes()[:-100])

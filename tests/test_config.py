@@ -47,6 +47,7 @@ def test_every_fault_is_in_one_message() -> None:
         ({"encoder": {"front_end": {"name": "spectral", "subframes": 3}}}, "must divide hop"),
         ({"encoder": {"front_end": {"name": "spectral", "window_length": 8}}}, "samples are lost"),
         ({"encoder": {"front_end": {"name": "wavelet"}}}, "wavelet"),
+        ({"decoder": {"head": {"window": 8}}}, "decoder.head: 'name' is missing"),
         ({"quantizer": {"levels": [8]}}, "needs a name"),
         ({"causal": 1}, "causal"),
     ],

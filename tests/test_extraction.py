@@ -409,6 +409,16 @@ def test_mistakes_are_one_sentence(
     assert reason in refused.last
 
 
+def test_options_of_an_executor_must_be_utf8(
+    command: Command, corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"partition: \xff")
+    options = ("--executor", "slurm", "--executor-options", tmp_path / "a.yaml")
+    refused = command("extract", corpus, "-o", tmp_path / "out", *options)
+    assert refused.code == 2
+    assert "no UTF-8" in refused.last
+
+
 def test_two_recordings_of_one_name_are_refused(
     command: Command, corpus: Path, tmp_path: Path
 ) -> None:

@@ -137,6 +137,9 @@ def test_a_run_says_what_it_did(finished: Path) -> None:
 def test_the_loss_falls(finished: Path, manifest: Path, tmp_path: Path) -> None:
     result = run(command(manifest, tmp_path, "--max_steps=40", "--log_every=1"))
     assert result.returncode == 0, result.stderr
+    assert f"training:   2 recordings, 0.00 h ({manifest})" in result.stderr
+    assert f"validation: 2 of 2 recordings, 0.00 h ({manifest})" in result.stderr
+    assert "step 40 of 40: mel " in result.stderr  # no terminal: a line, not a bar
     mel = [json.loads(line)["loss/mel"] for line in (tmp_path / "log.jsonl").open()]
     assert sum(mel[-5:]) < 0.9 * sum(mel[:5])
 
@@ -283,6 +286,12 @@ def test_a_users_mistake_is_one_sentence(manifest: Path, tmp_path: Path) -> None
     result = run(command(tmp_path / "none.jsonl", tmp_path))
     assert result.returncode == 1
     assert "no file or folder at" in result.stderr
+    lost = '{"audio_filepath": "lost.wav", "num_samples": 16000, "sample_rate": 16000}\n'
+    (tmp_path / "lost.jsonl").write_text(lost)
+    result = run(command(manifest, tmp_path / "run", f"--data.valid={tmp_path / 'lost.jsonl'}"))
+    assert result.returncode == 1
+    assert "lost.wav" in result.stderr  # now, and not at the first validation
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -191,7 +191,7 @@ def dataset(recordings: list[Recording], **changes: object) -> CropDataset:
 
 
 def test_corrupt_recordings_are_replaced_and_counted_the_same_way_each_time(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = Recording(write(tmp_path / "good.wav"), 4000, 16000)
     (tmp_path / "bad.wav").write_bytes(b"nothing")
@@ -201,6 +201,7 @@ def test_corrupt_recordings_are_replaced_and_counted_the_same_way_each_time(
     first, again = dataset([good, *others]), dataset([good, *others])
     crops = [first[index] for index in range(40)]
     assert 20 < first.num_failed < 180
+    assert len(caplog.messages) == 2  # each is named once
     assert all(bool(torch.isfinite(crop).all()) for crop in crops)
     # In another order, as other workers would: the same crops.
     assert all(torch.equal(again[index], crops[index]) for index in reversed(range(40)))

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments, unknown = parser.parse_known_args(argv)
         if unknown:  # parse_args would show the usage of all verbs
-            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            files = [word for word in unknown if os.path.exists(word)]
+            hint = f" (the file: ./{files[0]})" if files else ""
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     except SystemExit as stop:  # --help, --version, wrong usage: argparse has said it
         return int(stop.code or 0)
     try:

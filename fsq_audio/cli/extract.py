@@ -75,9 +75,10 @@ def read_options(texts: list[str]) -> dict[str, Any]:
 def _read(path: str) -> str:
     try:
         return Path(path).read_text("utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"no UTF-8: {error}"
         raise UsageError(
-            f"--executor-options {path}: expected name=value or a YAML file ({error.strerror})"
+            f"--executor-options {path}: expected name=value or a YAML file ({reason})"
         ) from error
 
 

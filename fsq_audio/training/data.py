@@ -62,6 +62,7 @@ class CropDataset(Dataset[Tensor]):
         self.num_items = num_items
         lengths = [round(r.num_samples * sample_rate / r.sample_rate) for r in recordings]
         self._ends = np.cumsum(lengths)
+        self._told: set[Recording] = set()
         # Shared, since the readers are other processes.
         self._num_failed = multiprocessing.Value("q", 0)
 
@@ -84,18 +85,22 @@ class CropDataset(Dataset[Tensor]):
         reason: AudioError | None = None
         for attempt in range(MAX_ATTEMPTS):
             key = (self.seed, index, attempt) if attempt else (self.seed, index)
+            choose = np.random.default_rng(key)
+            chosen = int(np.searchsorted(self._ends, choose.integers(self._ends[-1]), side="right"))
+            recording = self.recordings[chosen]
             try:
-                return self._crop(np.random.default_rng(key))
+                return self._crop(recording, choose)
             except AudioError as error:
                 reason = error
                 with self._num_failed.get_lock():
                     self._num_failed.value += 1
-                _LOG.warning("crop %d, another takes its place: %s", index, error)
+                # Each recording once (in each worker): a lost folder would fill the screen.
+                if recording not in self._told:
+                    self._told.add(recording)
+                    _LOG.warning("crop %d, another takes its place: %s", index, error)
         raise AudioError(f"{MAX_ATTEMPTS} recordings in a row cannot be read, the last: {reason}")
 
-    def _crop(self, choose: np.random.Generator) -> Tensor:
-        chosen = int(np.searchsorted(self._ends, choose.integers(self._ends[-1]), side="right"))
-        recording = self.recordings[chosen]
+    def _crop(self, recording: Recording, choose: np.random.Generator) -> Tensor:
         gain = 10 ** (choose.uniform(-self.gain_db, self.gain_db) / 20)
         speed = (1 + self.speed) ** choose.uniform(-1, 1)
         # Samples of the file per sample of the crop.

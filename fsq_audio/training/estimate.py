@@ -12,7 +12,7 @@ from fsq_audio.errors import FSQAudioError
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.config import RunConfig
 from fsq_audio.training.discriminators import Discriminators
-from fsq_audio.training.sources import read_recordings
+from fsq_audio.training.sources import read_recordings, summarize
 
 GIB = 2**30
 
@@ -121,6 +121,5 @@ def describe(run: RunConfig, *, num_processes: int) -> str:
         except FSQAudioError as error:
             lines.append(f"data.{name:<9} not there yet: {error}")
             continue
-        hours = sum(r.num_samples / r.sample_rate for r in recordings) / 3600
-        lines.append(f"data.{name:<9} {len(recordings)} recordings, {hours:.2f} h ({source})")
+        lines.append(f"data.{name:<9} {summarize(recordings, source)}")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ def read_recordings(source: str | Path) -> list[Recording]:
         ConfigError: it cannot be read or holds no recording.
     """
     return _some(read_entries(source), source)
+
+
+def summarize(recordings: Sequence[Recording], source: str | Path) -> str:
+    """What `source` holds, in words: how many, hours, and where they are."""
+    hours = sum(r.num_samples / r.sample_rate for r in recordings) / 3600
+    return f"{len(recordings)} recordings, {hours:.2f} h ({source})"
 
 
 def read_manifest(path: str | Path) -> list[Recording]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
+from tqdm import tqdm
 
 from fsq_audio.errors import ConfigError
 from fsq_audio.quantizers.health import CodebookCounts
@@ -90,6 +92,36 @@ class Clock:
         }
         self._since, self._waited, self._audio = now, 0.0, 0.0
         return values
+
+
+class Progress:
+    """How far a run is: a bar on a terminal, elsewhere a line at each log entry; on stderr.
+
+    Args:
+        step: where the run begins or goes on.
+        total: steps of the whole run.
+        is_shown: only one process shows it.
+    """
+
+    def __init__(self, *, step: int, total: int, is_shown: bool) -> None:
+        self._bar = tqdm(initial=step, total=total, disable=None if is_shown else True)
+        self._writes = is_shown and self._bar.disable
+        self._total = total
+
+    def advance(self) -> None:
+        """Counts a step."""
+        self._bar.update()
+
+    def tell(self, values: Mapping[str, str], *, step: int) -> None:
+        """Shows what a log entry says, name -> value."""
+        self._bar.set_postfix(values)
+        if self._writes:
+            words = ", ".join(f"{name} {value}" for name, value in values.items())
+            print(f"step {step} of {self._total}: {words}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.close()
 
 
 @dataclass(frozen=True)

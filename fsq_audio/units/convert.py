@@ -82,6 +82,8 @@ def plan_conversion(
         raise TokenError(f"{path}: no such file or folder")
     if path.resolve().is_relative_to(output.resolve()):
         raise ConfigError(f"{output} holds the input: choose another folder")
+    if read_as == "parquet" and _holds(path, "*.fsq") and not _holds(path, "*.parquet"):
+        raise ConfigError(f"{path} holds token files and no store of units: add --from fsq")
     source = get_format(read_as).open_source(path)
     for split in splits:
         if split not in source.splits:
@@ -156,6 +158,10 @@ def convert(
             info=source.info,
         ).write(folder)
     return sum(counts.values())
+
+
+def _holds(path: Path, pattern: str) -> bool:
+    return next(path.rglob(pattern), None) is not None
 
 
 def _note_failures(path: Path, source: UnitSource) -> None:
