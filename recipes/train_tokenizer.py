@@ -241,6 +241,7 @@ def train(run: RunConfig, output: Path) -> None:
     progress.close()
     if accelerator.is_main_process:
         checkpoint.save(output / "model", run.tokenizer, average.weights, dtype=torch.float16)
+        print(f"the model after step {step}: {output / 'model'}", file=sys.stderr)
     accelerator.end_training()
 
 

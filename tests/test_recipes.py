@@ -140,6 +140,7 @@ def test_the_loss_falls(finished: Path, manifest: Path, tmp_path: Path) -> None:
     assert f"training:   2 recordings, 0.00 h ({manifest})" in result.stderr
     assert f"validation: 2 of 2 recordings, 0.00 h ({manifest})" in result.stderr
     assert "step 40 of 40: mel " in result.stderr  # no terminal: a line, not a bar
+    assert result.stderr.endswith(f"the model after step 40: {tmp_path / 'model'}\n")
     mel = [json.loads(line)["loss/mel"] for line in (tmp_path / "log.jsonl").open()]
     assert sum(mel[-5:]) < 0.9 * sum(mel[:5])
 
