@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from fsq_audio.errors import ConfigError
 
@@ -264,10 +263,10 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "conf
         raise ConfigError(f"{where}: only plain values are allowed ({error})") from None
 
 
-def _reason(fault: ErrorDetails) -> str:
+def _reason(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "union_tag_not_found":  # pydantic's words are about its machinery
         return f"{fault['ctx']['discriminator']} is missing, which says what kind it is"
-    return fault["msg"]
+    return str(fault["msg"])
 
 
 @lru_cache  # building one takes a hundred times as long as using it
