@@ -173,12 +173,13 @@ def test_later_packages_are_train_only() -> None:
     splits_of: dict[str, set[str | None]] = {}
     for entry in corpus.CORPUS:
         splits_of.setdefault(entry.package, set()).add(entry.split)
-    assert len(corpus.packages()) == len(splits_of) == 11
+    assert len(corpus.packages()) == len(splits_of) == 12
     assert {package for package, chosen in splits_of.items() if "train" in chosen} == {
         "fillets-ng-data-cs",
         "fillets-ng-data-nl",
         "klettres-data",
         "ktuberling-data",
+        "tuxpaint-stamps-default",
     }
     assert splits_of["ktuberling-data"] == {"train", "valid-unseen"}
     # Nothing else may be hashed: a name that is new to the hash changes the held-out splits.
@@ -189,9 +190,9 @@ def test_speakers_of_a_shared_package_differ() -> None:
     voices = [
         entry.speaker_id
         for entry in corpus.CORPUS
-        if entry.package in {"klettres-data", "ktuberling-data"}
+        if entry.package in {"klettres-data", "ktuberling-data", "tuxpaint-stamps-default"}
     ]
-    assert len(voices) == len(set(voices)) == 38
+    assert len(voices) == len(set(voices)) == 58
     assert all("-" not in voice for voice in voices), "an id has three parts"
 
 

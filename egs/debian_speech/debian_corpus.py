@@ -1,4 +1,4 @@
-"""The eleven packages: what is recorded in them, by whom, under which licence, in which file."""
+"""The twelve packages: what is recorded in them, by whom, under which licence, in which file."""
 
 from __future__ import annotations
 
@@ -155,6 +155,21 @@ def _ktuberling(language: str) -> Recordings:
     )
 
 
+def _tuxpaint(language: str, voice: str) -> Recordings:
+    thanks = f"; sounds by {voice}" if voice else ""
+    return Recordings(
+        package="tuxpaint-stamps-default",
+        folder="usr/share/tuxpaint/stamps",
+        pattern="**/*_desc.ogg" if language == "en" else f"**/*_{language}.ogg",
+        speaker_id=f"tuxpaint_{language}",
+        chapter="stamps",
+        language=language,
+        licence="GPL-2+",
+        attribution=f"Copyright 2002-2022 Bill Kendrick{thanks}",
+        split="train",
+    )
+
+
 # Whom KLettres' handbook thanks for the sounds of a language; it does not know all of them.
 _KLETTRES_VOICES = {
     "ar": "",
@@ -184,6 +199,30 @@ _KTUBERLING_LANGUAGES = (
     *("ca", "da", "de", "el", "en", "es", "fr", "ga", "gl", "lt", "nl", "nn", "ro", "ru", "sl"),
     *("sr", "uk", "wa"),
 )
+# Whom Tux Paint's list of changes names; numbers in most languages are from Schoolsplay. Without
+# de and sl, which are voices to choose settings by, and ja and tw, which have too low a rate.
+_TUXPAINT_VOICES = {
+    "be": "Kseniya Buraya",
+    "bg": "Krasimir Petkov",
+    "ca": "Pere Pujal i Carabantes",
+    "da": "Joe Dalton",
+    "el": "Kiriaki Serafeim",
+    "en": "",
+    "en_GB": "John Arundel",
+    "es": "Estefanía Ortiz",
+    "fr": "Jacques Chion and PaulK",
+    "it": "",
+    "ko": "Sohyun Iris Lee",
+    "lt": "Schoolsplay, prepared by Caroline Ford",
+    "ml": "",
+    "nb": "",
+    "nl": "",
+    "nn": "",
+    "pt": "",
+    "ro": "Tabbytha",
+    "ru": "Edwin Veber",
+    "sv": "",
+}
 # Voices to choose settings by, so that `test-unseen` need not be looked at. The German one may be
 # in KLettres, too.
 _KTUBERLING_HELD_OUT = ("de", "en", "sl")
@@ -267,6 +306,7 @@ CORPUS = (
     _fillets("nl"),
     *(_klettres(language, voice) for language, voice in _KLETTRES_VOICES.items()),
     *(_ktuberling(language) for language in _KTUBERLING_LANGUAGES),
+    *(_tuxpaint(language, voice) for language, voice in _TUXPAINT_VOICES.items()),
 )
 
 

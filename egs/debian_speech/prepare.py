@@ -233,14 +233,14 @@ def prepare(output: Path, *, downloads: Path, num_workers: int) -> None:
     first_with: dict[str, str] = {}
     for recording in sorted(recordings, key=precedence):
         name = recording.source.utterance_id
-        fault = recording.fault
-        if fault is None and first_with.setdefault(recording.content, name) != name:
-            fault = f"same samples as {first_with[recording.content]}"
-        if fault is None:
-            usable.append(recording)
+        if recording.fault is not None:
+            drops[name] = recording.fault
+        elif (first := first_with.setdefault(recording.content, name)) != name:
+            drops[f"{name}={first}"] = "same samples"
         else:
-            drops[name] = fault
-            move(recording.flac, output / DROPPED / f"{name}.flac")
+            usable.append(recording)
+            continue
+        move(recording.flac, output / DROPPED / f"{name}.flac")
 
     splits = choose_splits(usable)
     manifests: dict[str, list[dict[str, object]]] = {split: [] for split in SPLITS}
