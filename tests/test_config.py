@@ -87,6 +87,7 @@ def test_dotted_overrides() -> None:
         (["--max_step=7"], "^[^:]*tiny_cpu.yaml and the command line: max_step: Unexpected"),
         (["--max_steps"], "has no value"),
         (["max_steps", "7"], "where a key should be"),
+        (["max_steps=7"], "'max_steps=7' where a key should be"),
         (["--max_steps=many"], "max_steps"),
         (["--max_steps.deeper=1"], "max_steps is a value, it has no deeper"),
         (["--loss.mel_windows=[512]"], r"mel_windows \(1\) and mel_bands \(\d\) must be of one"),

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from cli_tools import Command, listing, save_tiny
 from extraction_tools import write_corpus
 from processes import start
 
-from fsq_audio.audio import read_info
+from fsq_audio.audio import read_info, save
 from fsq_audio.cli import main
+from fsq_audio.errors import AudioError
 from fsq_audio.locks import only_run
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.units.formats import get_format
@@ -293,5 +295,9 @@ def test_a_full_disk(
             jobs[verb].check(out)
             (disk / "filler").unlink()
             shutil.rmtree(out, ignore_errors=True)
+        (disk / "filler").write_bytes(bytes(256 * 1024))
+        with pytest.raises(AudioError, match=r"x\.flac: cannot be written .*No space left"):
+            save(disk / "x.flac", torch.zeros(1, 16000), sample_rate=16000)
+        assert [path.name for path in disk.iterdir()] == ["filler"]
     finally:
         os.system(f"umount {disk}")

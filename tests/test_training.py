@@ -141,6 +141,9 @@ def test_a_file_that_is_shorter_than_its_manifest_says_is_an_error(ramp: Recordi
     longer = Recording(ramp.path, 5000, 16000)
     with pytest.raises(AudioError, match="manifest says 5000"):
         read_span(longer, start=3000, stop=4500)
+    lost = Recording(ramp.path.with_name("lost.flac"), 5000, 16000)
+    with pytest.raises(AudioError, match=r"cannot read .*lost\.flac: no such file"):
+        read_span(lost, start=3000, stop=4500)
 
 
 @pytest.mark.parametrize(

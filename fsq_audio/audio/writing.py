@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,7 @@ _PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # encodings that keep samples beyond +-1
 
 _WRITE_SAMPLES = 4096  # libsndfile's Vorbis encoder overflows its stack when given minutes at once
+_PROBE_BYTES = 2**16
 _WAV_LIMIT = 2**32 - 2**12  # bytes of audio that the 32-bit sizes of a WAV header can state
 
 
@@ -150,7 +152,7 @@ class AudioWriter:
         with os_errors(self._path):
             self._raw: BinaryIO = open(self._temporary, "x+b", buffering=0)
         try:
-            with libsndfile_errors(f"{self._path}: cannot be written as {self._subtype}"):
+            with self._written(f"cannot be written as {self._subtype}"):
                 self._file = SequentialFile(
                     self._raw.fileno(),
                     "w",
@@ -213,7 +215,7 @@ class AudioWriter:
             )
         self._append(self._resampler.finish(wanted))
         self._flush(len(self._pending))
-        with libsndfile_errors(f"{self._path}: cannot be written"):
+        with self._written("cannot be written"):
             self._file.close()
         self._raw.close()
         with os_errors(self._path):
@@ -234,7 +236,7 @@ class AudioWriter:
         if self._subtype not in _UNBOUNDED:
             self._num_clipped += int(np.count_nonzero(np.abs(ready) > 1))
             ready = np.clip(ready, -1, 1)
-        with libsndfile_errors(f"{self._path}: cannot be written"):
+        with self._written("cannot be written"):
             for start in range(0, len(ready), _WRITE_SAMPLES):
                 self._file.write(self._quantized(ready[start : start + _WRITE_SAMPLES]))
 
@@ -246,6 +248,22 @@ class AudioWriter:
         scale = 2.0 ** (bits - 1)
         integers = np.clip(np.rint(block.astype(np.float64) * scale), -scale, scale - 1)
         return integers.astype(np.int32) << (32 - bits)  # libsndfile keeps the upper bits of int32
+
+    @contextmanager
+    def _written(self, refusal: str) -> Iterator[None]:
+        """Turns libsndfile's refusal into one sentence, with the system's reason if it has one."""
+        try:
+            with libsndfile_errors(f"{self._path}: {refusal}"):
+                yield
+        except AudioError:
+            # Of a full disk libsndfile says "System error"; who writes there is told more.
+            try:
+                os.lseek(self._raw.fileno(), 0, os.SEEK_END)
+                for _ in range(2):  # the first may find room for a part
+                    self._raw.write(bytes(_PROBE_BYTES))
+            except OSError as error:
+                raise AudioError(f"{self._path}: {refusal} ({error.strerror})") from error
+            raise
 
     def _discard(self) -> None:
         """Closes and removes whatever is left under the temporary name."""

@@ -30,11 +30,12 @@ def read_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of options, got {type(values).__name__}")
     words = [word for pair in overrides for word in _split_pair(pair)]
+    for key in words[::2]:
+        if not key.startswith("--"):
+            raise ConfigError(f"overrides come as --key value, got {key!r} where a key should be")
     if len(words) % 2:
         raise ConfigError(f"overrides come as --key value, the last has no value: {words[-1]}")
     for key, value in zip(words[::2], words[1::2], strict=True):
-        if not key.startswith("--"):
-            raise ConfigError(f"overrides come as --key value, got {key!r} where a key should be")
         *parents, last = key[2:].split(".")
         place: dict[str, Any] = values
         for parent in parents:

@@ -52,7 +52,9 @@ def read_span(recording: Recording, *, start: int, stop: int) -> Tensor:
         samples = _read(recording, first, last)
     # Lhotse raises what its readers raise; whatever it was, this recording cannot be read.
     except Exception as error:
-        raise AudioError(f"cannot read {recording.path}: {error}") from error
+        lost = recording.cut is None and not recording.path.exists()  # libsndfile: "System error"
+        reason = "no such file" if lost else error
+        raise AudioError(f"cannot read {recording.path}: {reason}") from error
     if len(samples) != last - first:
         raise AudioError(
             f"{recording.path} ends before sample {last}, its manifest says "
