@@ -78,7 +78,14 @@ EXTRAS = {
     # The pages of docstrings, and docs/listen.ipynb.
     "docs": ["pdoc>=14.0"],
     "notebook": ["ipywidgets>=8.0", "jupyterlab>=4.0", "matplotlib>=3.8"],
-    "dev": ["mypy>=1.14", "pre-commit>=3.5", "ruff>=0.9", "types-PyYAML>=6.0"],
+    "dev": [
+        "build>=1.0",
+        "mypy>=1.14",
+        "pre-commit>=3.5",
+        "ruff>=0.9",
+        "twine>=6.1",  # reads metadata 2.4, which setuptools writes
+        "types-PyYAML>=6.0",
+    ],
 }
 EXTRAS["test"] = [
     *EXTRAS["eval"],

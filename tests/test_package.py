@@ -21,6 +21,7 @@ import test_quantizer_contract as contract
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import fsq_audio
 from fsq_audio.cli import main
@@ -52,9 +53,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, folder)
-    for name in ("fsq_audio", "recipes", "configs", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "egs" / "samples", folder / "egs" / "samples")
+    unwanted = shutil.ignore_patterns("__pycache__", "data", "downloads")
+    for name in ("fsq_audio", "recipes", "configs", "docs", "egs", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
     return folder
 
 
@@ -113,18 +114,36 @@ def test_version_and_command(wheel: zipfile.ZipFile, metadata: Message) -> None:
     assert metadata["Version"] == fsq_audio.__version__
     assert metadata["Requires-Python"] == ">=3.10"
     assert f"## [{fsq_audio.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == fsq_audio.__version__
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     assert "fsq-audio = fsq_audio.cli:main" in wheel.read(name).decode()
 
 
-def test_sdist_builds_the_same_wheel(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    with tarfile.open(build("sdist", source, tmp_path)) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (unpacked,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    again = zipfile.ZipFile(build("wheel", unpacked, tmp_path))
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(build("sdist", source, folder)) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = [path for path in folder.iterdir() if path.is_dir()]
+    return unpacked
+
+
+def test_sdist_builds_the_same_wheel(sdist: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    again = zipfile.ZipFile(build("wheel", sdist, tmp_path))
     assert sorted(again.namelist()) == sorted(wheel.namelist())
-    assert (unpacked / "tests" / "test_package.py").is_file()
-    assert list((unpacked / "egs" / "samples").glob("*.flac"))
+
+
+def test_sdist_has_what_is_committed(sdist: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    committed = {name for name in listed.stdout.decode().split("\0") if name}
+    found = {str(path.relative_to(sdist)) for path in sdist.rglob("*") if path.is_file()}
+    assert len(committed) > 100
+    # What a checkout alone needs: hidden files and folders.
+    assert {name for name in committed - found if not name.startswith(".")} == set()
 
 
 def test_every_extra_is_there_and_filled(metadata: Message) -> None:
@@ -132,6 +151,42 @@ def test_every_extra_is_there_and_filled(metadata: Message) -> None:
     filled = {extra: requirements(metadata, extra) for extra in EXTRAS}
     assert all(filled.values())
     assert filled["all"] == set().union(*filled.values())
+
+
+def test_bounds_are_the_lowest_that_were_tried_and_nothing_is_capped(metadata: Message) -> None:
+    bounds = {}
+    for text in metadata.get_all("Requires-Dist"):
+        library = Requirement(text)
+        (bound,) = library.specifier
+        assert bound.operator == ">=", text
+        if library.marker is None:
+            bounds[library.name] = Version(bound.version)
+    page = (ROOT / "docs" / "versions.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    (_, *names, _), (_, *lowest, _) = rows[:2]
+    assert len(names) > 4
+    assert [bounds[name] for name in names] == [Version(release) for release in lowest]
+
+
+def test_workflows_run_what_is_there() -> None:
+    folder = ROOT / ".github" / "workflows"
+    if not folder.is_dir():
+        pytest.skip("not a checkout")
+    steps = [
+        step["run"]
+        for path in sorted(folder.glob("*.yml"))
+        for job in yaml.safe_load(path.read_text("utf-8"))["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
+    scripts = re.findall(r"\bbash (\S+)", "\n".join(steps))
+    assert set(scripts) == {".ci/run", ".ci/versions"}
+    assert all((ROOT / script).is_file() for script in scripts)
+    audited = re.findall(r"--extra (\S+)", "\n".join(steps))
+    assert set(audited) <= EXTRAS
+    named = re.search(r"\bits extras (.*?);", (ROOT / "SECURITY.md").read_text("utf-8"), re.DOTALL)
+    assert named is not None
+    assert re.findall(r"`(\w+)`", named[1]) == audited
 
 
 def test_every_imported_library_is_declared(metadata: Message) -> None:
