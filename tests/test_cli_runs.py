@@ -347,6 +347,16 @@ def test_no_bar_without_a_terminal(
         said = capsys.readouterr()
         assert said.out == "data\n"
         assert ("30/60 s of audio" in said.err) is is_terminal
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        console = Console()
+        console.show("1 of 2 tasks")
+        console.show("2 of 2 tasks")
+        console.end_bar()
+        said = capsys.readouterr().err
+        assert "1 of 2 tasks" in said
+        assert "2 of 2 tasks" in said
+        assert ("\r" in said) is is_terminal
     console = Console(quiet=True)
     console.start_bar()
     console.move_bar(30, total=60)

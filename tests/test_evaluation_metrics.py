@@ -244,6 +244,23 @@ def test_words_against_transcript_and_reading(monkeypatch: pytest.MonkeyPatch) -
         found["wer"](Pair(Voice(sound), Voice(sound), text="Да", language="ru"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dnsmos_overall",
+        pytest.param("distillmos", marks=pytest.mark.slow),
+        pytest.param("speaker_similarity", marks=pytest.mark.slow),
+    ],
+)
+def test_predicted_scores_tell_speech_from_noise(name: str, clip: Samples) -> None:
+    noise = (0.1 * np.random.default_rng(0).standard_normal(len(clip))).astype(np.float32)
+    heard = value(name, clip, clip.copy())
+    assert value(name, clip, noise) < heard < 5
+    assert heard > 0.99
+    short = clip[: RATE // 3]
+    assert failure(name, short, short.copy()) == "under half a second"
+
+
 @pytest.mark.slow
 def test_the_packaged_recogniser_reads_the_sample(speech: Tensor) -> None:
     pytest.importorskip("faster_whisper")

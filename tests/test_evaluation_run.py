@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -633,7 +634,12 @@ def command(
     return Command(save_tiny(tmp_path_factory), capsys)
 
 
-def test_the_verb(command: Command, clips: list[Recording], tmp_path: Path) -> None:
+def test_the_verb(
+    command: Command,
+    clips: list[Recording],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     options = ["-o", tmp_path / "out", "--metrics", "signal", "--num-groups", "1..G"]
     outcome = command("evaluate", tmp_path / "originals", *options, "--json")
     assert outcome.code == 0, outcome.err
@@ -641,8 +647,11 @@ def test_the_verb(command: Command, clips: list[Recording], tmp_path: Path) -> N
     summary = json.loads(outcome.out)
     assert list(summary["systems"]) == ["ours-1", "ours-2"]
     assert summary["recogniser"] is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    shutil.rmtree(tmp_path / "out")
     table = command("evaluate", tmp_path / "originals", *options)
     assert table.code == 0
+    assert "100%|" in table.err
     assert "mel_distance ↓ (log10)" in table.out
     write_audio(tmp_path / "originals/empty.wav", np.zeros((RATE, 1), np.float32))
     outcome = command("evaluate", tmp_path / "originals", *options)

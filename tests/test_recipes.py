@@ -38,6 +38,11 @@ ADVERSARIAL = [
 ]
 # One more thing that is drawn at random.
 SEGMENT = "--adversarial.segment_samples=4000"
+# What the shipped configuration has, smaller.
+SOURCE = [
+    "--tokenizer.encoder.front_end={name: spectral, window_length: 1024, subframes: 2, lags: 84}",
+    "--tokenizer.decoder.head={name: harmonic_noise, window_length: 640, subframes: 4}",
+]
 SMALL = ["--tokenizer.encoder.trunk.channels=32", "--tokenizer.decoder.trunk.channels=32"]
 
 
@@ -143,6 +148,27 @@ def test_the_loss_falls(finished: Path, manifest: Path, tmp_path: Path) -> None:
     assert result.stderr.endswith(f"the model after step 40: {tmp_path / 'model'}\n")
     mel = [json.loads(line)["loss/mel"] for line in (tmp_path / "log.jsonl").open()]
     assert sum(mel[-5:]) < 0.9 * sum(mel[:5])
+
+
+def test_a_decoder_with_a_source_is_taught_its_pitch_and_gone_on_from(
+    manifest: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    fast = ["--optimizer.warmup_steps=5", "--optimizer.learning_rate=2e-3"]
+    result = run(command(manifest, first, *SMALL, *SOURCE, *fast, "--max_steps=40"))
+    assert result.returncode == 0, result.stderr
+    for name in ("loss/pitch", "loss/voicing"):
+        taught = losses(first, name)
+        assert sum(taught[-5:]) < 0.8 * sum(taught[:5]), name
+    heard = [f"--data.{name}={{}}" for name in ("noise", "reverb", "equalizer")]
+    options = [*SMALL, *SOURCE, *heard, f"--init_from={first / 'model'}", "--max_steps=2"]
+    result = run(command(manifest, second, *options))
+    assert result.returncode == 0, result.stderr
+    assert losses(second)[0] < 0.8 * losses(first)[0]
+    result = run(command(manifest, tmp_path / "third", *SMALL, f"--init_from={first / 'model'}"))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert str(first / "model") in result.stderr
 
 
 def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
