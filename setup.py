@@ -149,6 +149,7 @@ setup(
             "pretrained/README.md",
             "pretrained/config.json",
             "pretrained/model.safetensors",
+            "pretrained/preprocessor_config.json",
             "report/page.css",
             "report/page.html.j2",
             "report/page.js",

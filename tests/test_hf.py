@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,13 @@ def test_both_load_what_either_saved(
     written = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
     made = transformers.DacFeatureExtractor(sampling_rate=16000, hop_length=320)
     assert written == extractor.to_dict() == made.to_dict()
+
+
+def test_the_package_has_the_files_of_a_saved_folder(tmp_path: Path) -> None:
+    AudioTokenizer.from_pretrained().save_pretrained(tmp_path)
+    shipped = files("fsq_audio") / "pretrained"
+    for name in ("config.json", "preprocessor_config.json"):
+        assert (tmp_path / name).read_text("utf-8") == (shipped / name).read_text("utf-8")
 
 
 def test_loading_is_strict(folder: Path) -> None:

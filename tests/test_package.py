@@ -97,9 +97,11 @@ def test_wheel_has_the_licence_and_the_type_marker(wheel: zipfile.ZipFile) -> No
 
 
 def test_wheel_has_the_checkpoint(wheel: zipfile.ZipFile) -> None:
-    for name in ("README.md", "config.json", "model.safetensors"):
-        path = f"fsq_audio/pretrained/{name}"
-        assert wheel.read(path) == (ROOT / path).read_bytes()
+    folder = ROOT / "fsq_audio" / "pretrained"
+    names = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    for name in names:
+        assert wheel.read(f"fsq_audio/pretrained/{name}") == (folder / name).read_bytes()
 
 
 def test_wheel_has_the_page_of_the_report(wheel: zipfile.ZipFile) -> None:
