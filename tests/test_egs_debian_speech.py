@@ -297,6 +297,7 @@ def test_a_train_only_package_leaves_the_other_splits_alone(
     new = {f"v-{k:02}": voice(1000 + k, 8000) for k in range(60)}
     unpack(downloads, "a_new", new | {"copy": old[copied], "y": new["v-00"]})
     use_corpus(monkeypatch, recordings("one"), recordings("a_new", split="train"))
+    monkeypatch.setattr(prepare, "LAST_PACKAGE", "package-a_new")
     prepare.prepare(after, downloads=downloads, num_workers=1)
     by_hash = {splits.hash_split(f"a_new-read-v_{k:02}") for k in range(60)}
     assert by_hash == {"train", "valid", "test"}, "else this shows nothing"
@@ -310,6 +311,8 @@ def test_a_train_only_package_leaves_the_other_splits_alone(
     assert train.startswith((before / "train.jsonl").read_bytes())
     added = read_manifest(after / "train.jsonl").keys() - read_manifest(before / "train.jsonl")
     assert added == {f"a_new-read-v_{k:02}" for k in range(60)}, "copies are kept once"
+    first = (after / "train-first.jsonl").read_bytes()
+    assert first == (before / "train.jsonl").read_bytes()
     assert (after / "dropped/a_new-read-copy.flac").exists()
     assert (after / "dropped/a_new-read-y.flac").exists()
 
