@@ -25,7 +25,7 @@ def register() -> None:
     try:
         # Imports torchaudio where there is one, even one that is built for another torch.
         from transformers import DacFeatureExtractor
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"the feature extractors of transformers import torchaudio, which does not fit this "
             f"torch ({error}): install the torch that it is built for, or uninstall torchaudio"
