@@ -25,9 +25,10 @@ def register() -> None:
     try:
         # Imports torchaudio where there is one, even one that is built for another torch.
         from transformers import DacFeatureExtractor
-    except (OSError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = error.__cause__ or error  # transformers has a general sentence around it
         raise ConfigError(
             f"the feature extractors of transformers import torchaudio, which does not fit this "
-            f"torch ({error}): install the torch that it is built for, or uninstall torchaudio"
+            f"torch ({reason}): install the torch that it is built for, or uninstall torchaudio"
         ) from error
     AutoFeatureExtractor.register(FSQAudioConfig, DacFeatureExtractor, exist_ok=True)
