@@ -27,6 +27,8 @@ def register() -> None:
         from transformers import DacFeatureExtractor
     except (ImportError, OSError, RuntimeError) as error:
         reason = error.__cause__ or error  # transformers has a general sentence around it
+        if isinstance(reason, ImportError):  # something else is missing, and it says what
+            raise
         raise ConfigError(
             f"the feature extractors of transformers import torchaudio, which does not fit this "
             f"torch ({reason}): install the torch that it is built for, or uninstall torchaudio"
