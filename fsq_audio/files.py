@@ -11,12 +11,16 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, make_folder: bool = True) -> Iterator[Path]:
-    """Gives a temporary name beside a file, which becomes the file if all goes well.
+def replacing(
+    path: str | os.PathLike[str], *, make_folder: bool = True, scratch: Path | None = None
+) -> Iterator[Path]:
+    """Gives a temporary name, which becomes the file if all goes well.
 
     Args:
         path: The file.
         make_folder: Whether its folder is made where there is none.
+        scratch: A folder of the same disk for the temporary name, which the caller empties after
+            a kill; None for one beside the file.
 
     Yields:
         The name to write to.
@@ -27,7 +31,7 @@ def replacing(path: str | os.PathLike[str], *, make_folder: bool = True) -> Iter
     path = Path(path)
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
+    temporary = _beside(path if scratch is None else scratch / path.name)
     try:
         with _named(path):
             yield temporary

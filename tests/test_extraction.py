@@ -107,6 +107,30 @@ def test_three_kills_leave_no_trace(
     assert not [name for name in listing(out) if "tmp" in name or "scratch" in name], seed
 
 
+def test_a_kill_before_any_file_has_its_name_leaves_no_trace(
+    corpus: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    (tmp_path / "corpus" / "84" / "broken.wav").write_bytes(b"")
+    out, model = tmp_path / "out", save_tiny(tmp_path_factory)
+    arguments = ("extract", tmp_path / "corpus", "-o", out, "--tasks", "1", "--model", model)
+    names = set()
+    for count in range(1, 99):
+        process = start(*arguments, dies_at=count)
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
+            break
+        names |= {name for name in listing(out) if name.endswith(".tmp")}
+        process = start(*arguments)
+        process.join()
+        assert process.exitcode == 3  # one failed
+        assert not [name for name in listing(out) if name.endswith(".tmp") or "scratch" in name]
+        shutil.rmtree(out)
+    # Recordings, plan, progress twice, list of failures, shard twice.
+    assert count == 8
+    assert len(names) == 7 - 1  # but for the shard, which was made under a name of its own
+
+
 def test_bad_files_cost_only_themselves(
     command: Command, corpus: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:

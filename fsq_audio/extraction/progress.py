@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from fsq_audio.extraction.run import Run
 from fsq_audio.files import replacing
@@ -28,9 +27,9 @@ class Progress:
     num_failed: int
     is_final: bool
 
-    def save(self, path: Path) -> None:
-        """Writes the file, whole or not at all."""
-        with replacing(path) as temporary:
+    def save(self, run: Run, task: int) -> None:
+        """Writes the file of a task that is at work, whole or not at all."""
+        with replacing(run.progress(task), scratch=run.scratch(task)) as temporary:
             temporary.write_text(json.dumps(asdict(self)), "utf-8")
 
     def __add__(self, other: Progress) -> Progress:

@@ -7,12 +7,14 @@ OUT/run/recordings.jsonl                all recordings, with what is known of th
 OUT/run/progress/00003.json             how far task 3 is
 OUT/run/completions/00003               datatrove's marker: made to agree with the shards
 OUT/run/scratch/00003/                  what task 3 is writing; emptied when it begins again
+OUT/run/scratch/plan/                   the same of the plan
 OUT/run/locks/00003.lock                held by the process that works on task 3
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -116,6 +118,7 @@ class Run:
         for task in tasks:
             if self.shard(task).is_file():
                 (markers / f"{task:05d}").touch()
+                shutil.rmtree(self.scratch(task), ignore_errors=True)  # of a kill just then
             else:
                 (markers / f"{task:05d}").unlink(missing_ok=True)
                 left.append(task)
@@ -150,11 +153,15 @@ def open_run(
             _check_same(run, settings, digests, num_tasks)
             return run
         _check_others(output, settings)
-        with replacing(folder / RECORDINGS_FILE) as path:
+        scratch = folder / "scratch" / "plan"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        with replacing(folder / RECORDINGS_FILE, scratch=scratch) as path:
             plan = plan_inputs(inputs, path, leave_out=output, num_tasks=num_tasks)
         run = Run(output, settings, digests, plan, __version__)
-        with replacing(folder / RUN_FILE) as path:
+        with replacing(folder / RUN_FILE, scratch=scratch) as path:
             path.write_text(json.dumps(_to_values(run)) + "\n", "utf-8")
+        scratch.rmdir()
         return run
 
 

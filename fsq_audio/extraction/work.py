@@ -75,7 +75,7 @@ class Step:
         items, failed = self._extract(run, task, model, scratch)
         run.errors(task).unlink(missing_ok=True)
         if failed:
-            with replacing(run.errors(task)) as path:
+            with replacing(run.errors(task), scratch=scratch) as path:
                 path.write_text("".join(json.dumps(each) + "\n" for each in failed), "utf-8")
         # Last, and at once: the shard is what says that the task is done.
         shard = run.shard(task)
@@ -111,9 +111,9 @@ class Step:
                     names = {"id": entry.id, "audio_path": entry.audio_path}
                     failed[place] = {**names, "error": outcome.reason}
                 if time.monotonic() - told > 1:
-                    Progress(seconds, len(items), len(failed), False).save(run.progress(task))
+                    Progress(seconds, len(items), len(failed), False).save(run, task)
                     told = time.monotonic()
-        Progress(seconds, len(items), len(failed), True).save(run.progress(task))
+        Progress(seconds, len(items), len(failed), True).save(run, task)
         return [items[place] for place in sorted(items)], [failed[p] for p in sorted(failed)]
 
 
