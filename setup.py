@@ -145,6 +145,7 @@ setup(
     packages=find_packages(include=["fsq_audio", "fsq_audio.*"]),
     package_data={
         "fsq_audio": [
+            "noise.npy",
             "py.typed",
             "pretrained/README.md",
             "pretrained/config.json",

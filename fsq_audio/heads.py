@@ -11,7 +11,7 @@ from fsq_audio.config import HarmonicNoiseHead, ISTFTHead, TokenizerConfig, Tran
 from fsq_audio.filters import band_shares, mel_filters
 from fsq_audio.fourier import RealFourier
 from fsq_audio.layers import Context, ResidualUnit, kernel_context, leaky
-from fsq_audio.source import pulse_train, white_noise
+from fsq_audio.source import even_noise, pulse_train
 
 
 class InverseSTFT(nn.Module):
@@ -107,7 +107,7 @@ class HarmonicNoise(nn.Module):
         self.register_buffer("analysis_window", torch.hann_window(length, device="cpu"), False)
         self.register_buffer("window", synthesis_window(length, self.step), False)
         # It repeats with the windows of a long recording, all of which then begin alike.
-        self.register_buffer("noise", white_noise(WINDOW_FRAMES * hop), False)
+        self.register_buffer("noise", even_noise(WINDOW_FRAMES * hop), False)
         # Its spectra then repeat, too, and are computed once.
         circle = torch.cat([self.noise[-self.offset :], self.noise, self.noise[:length]])
         parts = self._spectra(circle[: len(self.noise) + length - self.step])

@@ -12,6 +12,7 @@ of a subframe; in between it changes linearly. Zero is silence.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -136,10 +137,14 @@ def pulse_train(advances: Tensor, phases: Tensor, *, step: int) -> Tensor:
     return (pulses * (advances[..., None] != 0)).flatten(1)
 
 
-def white_noise(length: int) -> Tensor:
-    """The same noise always and everywhere, at unit power: `[length]` float32."""
-    # Of all generators, numpy's oldest is the one whose stream is promised never to change.
-    return torch.from_numpy(np.random.RandomState(0).standard_normal(length).astype(np.float32))
+def even_noise(length: int) -> Tensor:
+    """White noise that hardly fluctuates, the same always and everywhere: `[length]` float32.
+
+    At unit power; each 10 ms of each mel band are about as loud as any other, as in what Pumplin
+    (1985) called low-noise noise, but band by band. How it was made: `recipes/make_noise.py`.
+    """
+    noise = np.load(Path(__file__).with_name("noise.npy"), allow_pickle=False)
+    return torch.from_numpy(np.resize(noise, length).astype(np.float32))
 
 
 def _gained(advances: Tensor, *, step: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import pytest
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from fsq_audio.config import PITCH_HZ
 from fsq_audio.errors import ConfigError
+from fsq_audio.filters import mel_filters
 from fsq_audio.heads import sharpened
-from fsq_audio.source import TURN, RunningSource, pulse_train, white_noise
+from fsq_audio.source import TURN, RunningSource, even_noise, pulse_train
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.training.losses import SourceLoss
 from fsq_audio.training.pitch import VoicingEstimate, estimate_pitch
@@ -88,13 +90,29 @@ def test_no_advance_is_silence() -> None:
 
 
 def test_the_noise_is_white_and_never_changes() -> None:
-    noise = white_noise(81920)
-    assert noise[:3].tolist() == pytest.approx([1.7640524, 0.4001572, 0.978738])
-    assert noise.square().mean().item() == pytest.approx(1, rel=0.02)
+    noise = even_noise(81920)
+    content = noise.numpy().astype("<f2").tobytes()
+    assert hashlib.sha256(content).hexdigest().startswith("7d8e9292a12c7022")
+    assert torch.equal(noise[:40960], noise[40960:])
+    assert torch.equal(noise[:61440], even_noise(61440))
+    assert noise.square().mean().item() == pytest.approx(1, rel=0.01)
     octaves = [
         torch.fft.rfft(noise)[n : 2 * n].abs().square().mean() / 81920 for n in (2560, 20480)
     ]
-    assert [float(power) for power in octaves] == pytest.approx([1, 1], rel=0.1)
+    assert [float(power) for power in octaves] == pytest.approx([1, 1], rel=0.05)
+
+
+@pytest.mark.parametrize(("length", "bands"), [(256, 40), (512, 64), (1024, 100)])
+@pytest.mark.parametrize("start", [0, 41, 20000])
+def test_the_noise_hardly_fluctuates(length: int, bands: int, start: int) -> None:
+    """In no mel band at no time is it much louder or softer, wherever one looks."""
+    noise = even_noise(81920)[start:][:40960]
+    spectra = torch.stft(
+        noise, length, length // 4, window=torch.hann_window(length), return_complex=True
+    )[:, 4:-4]
+    filters = mel_filters(sample_rate=16000, window_length=length, bands=bands)
+    decibels = 10 * torch.log10(filters @ spectra.abs().square() / (3 / 8 * length))
+    assert float(decibels.abs().mean()) < 0.7  # of Gaussian noise: 2.0 to 2.7
 
 
 @pytest.mark.parametrize("start", [0, 5, 128, 1000])
