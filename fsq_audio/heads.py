@@ -287,13 +287,13 @@ def synthesis_window(length: int, step: int) -> Tensor:
 
 
 def sharpened(shares: Tensor) -> Tensor:
-    """Shares nearer to 0 and 1, leaning to the voice; of the same shape.
+    """Shares nearer to 0 and 1; of the same shape.
 
     What is learnt is the mean of what may be. A band is rarely half voice, half breath, and sounds
-    hoarse if it is made so wherever the codes leave it open. The numbers are those that did best of
-    six in resynthesis of validation recordings.
+    hoarse if it is made so wherever the codes leave it open. Squares did best of six ways in
+    resynthesis of validation recordings.
     """
-    voice, noise = shares**2, (0.6 * (1 - shares)) ** 2
+    voice, noise = shares**2, (1 - shares) ** 2
     return voice / (voice + noise)
 
 
