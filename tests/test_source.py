@@ -115,6 +115,14 @@ def test_the_noise_hardly_fluctuates(length: int, bands: int, start: int) -> Non
     assert float(decibels.abs().mean()) < 0.7  # of Gaussian noise: 2.0 to 2.7
 
 
+def test_the_noise_has_no_period() -> None:
+    """Taking its fluctuations out has not made a buzz of it."""
+    frames = even_noise(81920).unfold(0, 1024, 512) * torch.hann_window(1024)
+    correlation = torch.fft.irfft(torch.fft.rfft(frames, n=2048).abs().square())
+    peaks = (correlation[:, 28:321] / correlation[:, :1]).amax(1)  # 50 to 570 Hz
+    assert float(peaks.mean()) < 0.1  # of Gaussian noise: 0.11; of a voice: 0.5 and more
+
+
 @pytest.mark.parametrize("start", [0, 5, 128, 1000])
 def test_the_spectra_of_the_noise_are_those_of_the_noise(start: int) -> None:
     """They come from a table, which goes round and round as the noise does."""
