@@ -13,6 +13,7 @@ source costs that knows nothing of the original's.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsq_audio import AudioTokenizer, audio
+from fsq_audio.errors import AudioError, ConfigError, FSQAudioError
 from fsq_audio.evaluation.perceptual import stoi
 from fsq_audio.heads import HarmonicNoise
 from fsq_audio.quantizers.group import GroupFSQ
@@ -46,8 +48,8 @@ class Limits:
 
     def __init__(self, model: AudioTokenizer) -> None:
         head, quantizer = model.decoder.head, model.quantizer.quantizer
-        assert isinstance(head, HarmonicNoise), "only for the head harmonic_noise"
-        assert isinstance(quantizer, GroupFSQ), "only for group_fsq"
+        if not isinstance(head, HarmonicNoise) or not isinstance(quantizer, GroupFSQ):
+            raise ConfigError("limits are measured of the head harmonic_noise on group_fsq only")
         self.model, self.head, self.fsq = model, head, quantizer.fsq
         losses = LossConfig()
         self.loss = SpectralLoss(
@@ -107,30 +109,45 @@ class Limits:
         return self.loss(made[:, :length], original)["mel"]
 
     def _scores(self, original: Tensor, made: Tensor) -> list[float]:
-        from pesq import pesq
+        from pesq import PesqError, pesq
 
         rate, length = self.model.sample_rate, original.shape[-1]
         pair = [part[0, :length].numpy() for part in (original, made)]
-        quality, intelligibility = pesq(rate, *pair, "wb"), stoi(*pair, sample_rate=rate)
+        try:
+            quality = pesq(rate, *pair, "wb")
+        except PesqError as error:
+            raise AudioError("PESQ finds too little speech: leave this recording out") from error
+        intelligibility = stoi(*pair, sample_rate=rate)
         return [float(quality), intelligibility, float(self._distance(original, made))]
 
 
-def main() -> None:
-    """Reads the command line, and prints a table."""
+def main() -> int:
+    """Reads the command line, and prints a table; 0 done, 1 a mistake of the user's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", nargs="+", type=Path)
     parser.add_argument("--model", default="default")
     parser.add_argument("--steps", type=int, default=300, help="of the fit")
     arguments = parser.parse_args()
-    model = AudioTokenizer.from_pretrained(arguments.model)
-    limits, rows = Limits(model), []
-    for path in arguments.recordings:
-        rows.append(limits(audio.load(path, sample_rate=model.sample_rate), steps=arguments.steps))
+    rows: list[dict[str, list[float]]] = []
+    path: Path | str = arguments.model
+    try:
+        model = AudioTokenizer.from_pretrained(arguments.model)
+        limits = Limits(model)
+        for path in arguments.recordings:
+            waveform = audio.load(path, sample_rate=model.sample_rate)
+            rows.append(limits(waveform, steps=arguments.steps))
+    except FSQAudioError as error:
+        message = str(error)
+        print(
+            f"error: {message if str(path) in message else f'{path}: {message}'}", file=sys.stderr
+        )
+        return 1
     print(f"mean of {len(rows)} recordings | PESQ-WB | STOI | distance")
     for name in rows[0]:
         means = np.mean([row[name] for row in rows], axis=0)
         print(f"{name} | " + " | ".join(f"{mean:.3f}" for mean in means))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

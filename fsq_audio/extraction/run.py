@@ -161,7 +161,7 @@ def open_run(
         run = Run(output, settings, digests, plan, __version__)
         with replacing(folder / RUN_FILE, scratch=scratch) as path:
             path.write_text(json.dumps(_to_values(run)) + "\n", "utf-8")
-        scratch.rmdir()
+        shutil.rmtree(scratch, ignore_errors=True)
         return run
 
 
