@@ -1,4 +1,4 @@
-"""The recipes that made the decoder's noise, and that measure what stands in the decoder's way."""
+"""The recipes that made the decoder's noise, and that measure what stands in the model's way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fsq_audio import AudioTokenizer
 sys.path.insert(0, str(ROOT / "recipes"))
 from make_noise import make_noise
 from measure_limits import Limits
+from measure_rate import BLOCKS, RATES, LinearCode, measure
 
 
 def test_a_few_steps_even_the_noise_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +40,32 @@ def test_gains_fitted_to_a_recording_are_nearer_to_it_and_nothing_stays_changed(
     assert 0 < distance["itself"] < distance["codes"]
     assert distance["unrounded"] != distance["codes"]
     assert torch.equal(model.decode(model.encode(waveform)), before)
+
+
+def test_an_ideal_linear_code_needs_as_many_bits_as_theory_says() -> None:
+    torch.manual_seed(0)
+    deviations = torch.tensor([8.0, 4.0, 1.0, 0.1])
+    turn = torch.linalg.qr(torch.randn(4, 4)).Q
+    blocks = torch.randn(40_000, 4) * deviations @ turn + 3
+    code = LinearCode.of(blocks)
+    # A level of 1 keeps log2(8) + log2(4) bits, and the two weakest directions go unsent.
+    made = code.transmit(blocks, bits=5)
+    error = float((made - blocks).square().sum(1).mean())
+    assert error == pytest.approx(1 + 1 + 1 + 0.01, rel=0.03)
+    assert float((code.transmit(blocks, bits=50) - blocks).abs().max()) < 1e-2
+    silent = code.transmit(blocks, bits=0)
+    assert float((silent - blocks.mean(0)).abs().max()) < 0.2
+
+
+def test_rates_are_measured_for_the_code_and_for_the_model(speech: Tensor) -> None:
+    model = AudioTokenizer.from_pretrained()
+    heard = [speech[:48_000], speech[48_000:96_000]]
+    *linear, last = [line.split(" | ") for line in measure(model, [speech], heard)]
+    assert len(linear) == len(BLOCKS) * len(RATES)
+    for block in range(len(BLOCKS)):
+        found = [float(row[2]) for row in linear[block * len(RATES) : (block + 1) * len(RATES)]]
+        assert found == sorted(found, reverse=True)
+    assert last[:2] == ["the model", "997"]
+    total, strongest, next_, others, mean = (float(value) for value in last[2:])
+    assert 1 < mean < total < 8
+    assert total**2 == pytest.approx(strongest**2 + next_**2 + others**2, abs=0.1)
