@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ from fsq_audio.quantizers.group import GroupFSQ
 from fsq_audio.source import TURN
 from fsq_audio.training.config import LossConfig
 from fsq_audio.training.losses import SpectralLoss
+
+# Frames, source and voicing: see `HarmonicNoise.forward`.
+HeadInputs = tuple[Tensor, Tensor, Tensor]
 
 
 class Constant(nn.Module):
@@ -58,25 +62,61 @@ class Limits:
 
     def __call__(self, waveform: Tensor, *, steps: int) -> dict[str, list[float]]:
         """`[1, S]` -> PESQ-WB, STOI, distance, by name."""
-        seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        hook = self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-        latents = self.model.quantizer.decode(self.model.encode(waveform).codes)
-        with torch.no_grad():
-            made = self.model.decoder.resynthesize(latents).waveform
-        hook.remove()
-        ((x, source, voicing),) = seen
+        made, heard = self.resynthesize(waveform)
+        x, source, voicing = heard
         elsewhere = source.clone()
         phases = slice(self.head.subframes, 2 * self.head.subframes)
         elsewhere[:, phases] = (elsewhere[:, phases] + TURN // 2) % TURN
         elsewhere[:, -1] += 50  # frames of noise
         with torch.no_grad():
             other = self.head(x, elsewhere, voicing)
+        fitted = self.fit(heard, lambda output: self._distance(waveform, output), steps=steps)
         return {
-            "codes": self._scores(waveform, made),
-            "unrounded": self._scores(waveform, self._without_rounding(waveform)),
-            "fitted": self._scores(waveform, self._fit(waveform, x, source, voicing, steps)),
-            "itself": self._scores(made, other),
+            "codes": self.scores(waveform, made),
+            "unrounded": self.scores(waveform, self._without_rounding(waveform)),
+            "fitted": self.scores(waveform, fitted),
+            "itself": self.scores(made, other),
         }
+
+    @torch.no_grad()
+    def resynthesize(self, waveform: Tensor) -> tuple[Tensor, HeadInputs]:
+        """`[1, S]` -> its resynthesis, of whole frames, and what the head made that of."""
+        seen: list[HeadInputs] = []
+        hook = self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+        latents = self.model.quantizer.decode(self.model.encode(waveform).codes)
+        made = self.model.decoder.resynthesize(latents).waveform
+        hook.remove()
+        return made, seen[0]
+
+    def fit(
+        self, inputs: HeadInputs, distance: Callable[[Tensor], Tensor], *, steps: int
+    ) -> Tensor:
+        """What the head makes with the gains that bring `distance` of its output down."""
+        learnt = self.head.gains
+        fitted = Constant(learnt(inputs[0]).detach())
+        optimizer = torch.optim.Adam(fitted.parameters())
+        self.head.gains = fitted
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / steps)
+            made = self.head(*inputs)
+            optimizer.zero_grad()
+            distance(made).backward()
+            optimizer.step()
+        self.head.gains = learnt
+        return made.detach()
+
+    def scores(self, original: Tensor, made: Tensor) -> list[float]:
+        """PESQ-WB, STOI and distance of `made` `[1, S or more]` to `original` `[1, S]`."""
+        from pesq import PesqError, pesq
+
+        rate, length = self.model.sample_rate, original.shape[-1]
+        pair = [part[0, :length].numpy() for part in (original, made)]
+        try:
+            quality = pesq(rate, *pair, "wb")
+        except PesqError as error:
+            raise AudioError("PESQ finds too little speech: leave this recording out") from error
+        intelligibility = stoi(*pair, sample_rate=rate)
+        return [float(quality), intelligibility, float(self._distance(original, made))]
 
     @torch.no_grad()
     def _without_rounding(self, waveform: Tensor) -> Tensor:
@@ -89,36 +129,9 @@ class Limits:
         self.fsq.round_to_digits = rounding
         return model.decoder.resynthesize(quantized).waveform
 
-    def _fit(
-        self, waveform: Tensor, x: Tensor, source: Tensor, voicing: Tensor, steps: int
-    ) -> Tensor:
-        learnt, fitted = self.head.gains, Constant(self.head.gains(x).detach())
-        optimizer = torch.optim.Adam(fitted.parameters())
-        self.head.gains = fitted
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / steps)
-            made = self.head(x, source, voicing)
-            optimizer.zero_grad()
-            self._distance(waveform, made).backward()
-            optimizer.step()
-        self.head.gains = learnt
-        return made.detach()
-
     def _distance(self, original: Tensor, made: Tensor) -> Tensor:
         length = original.shape[-1]
         return self.loss(made[:, :length], original)["mel"]
-
-    def _scores(self, original: Tensor, made: Tensor) -> list[float]:
-        from pesq import PesqError, pesq
-
-        rate, length = self.model.sample_rate, original.shape[-1]
-        pair = [part[0, :length].numpy() for part in (original, made)]
-        try:
-            quality = pesq(rate, *pair, "wb")
-        except PesqError as error:
-            raise AudioError("PESQ finds too little speech: leave this recording out") from error
-        intelligibility = stoi(*pair, sample_rate=rate)
-        return [float(quality), intelligibility, float(self._distance(original, made))]
 
 
 def main() -> int:

@@ -12,9 +12,10 @@ from torch import Tensor
 from fsq_audio import AudioTokenizer
 
 sys.path.insert(0, str(ROOT / "recipes"))
+import measure_rate
 from make_noise import make_noise
 from measure_limits import Limits
-from measure_rate import BLOCKS, RATES, LinearCode, measure
+from measure_rate import BLOCKS, RATES, LinearCode, measure, resynthesize
 
 
 def test_a_few_steps_even_the_noise_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +70,17 @@ def test_rates_are_measured_for_the_code_and_for_the_model(speech: Tensor) -> No
     total, strongest, next_, others, mean = (float(value) for value in last[2:])
     assert 1 < mean < total < 8
     assert total**2 == pytest.approx(strongest**2 + next_**2 + others**2, abs=0.1)
+
+
+def test_what_a_linear_code_sends_is_heard(speech: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_rate, "FIT_STEPS", 30)
+    monkeypatch.setattr(measure_rate, "RESYNTHESIZED", ((1, 0.1), (1, 2.0)))
+    model = AudioTokenizer.from_pretrained()
+    lines = resynthesize(model, [speech], [speech[:32_000]])
+    rows = [line.split(" | ") for line in lines]
+    names = ["the model", "the original's spectra", "linear, 40 ms", "linear, 40 ms"]
+    assert [row[0] for row in rows] == names
+    assert [row[1] for row in rows] == ["997", "-", "100", "1993"]
+    of_model, of_original, few, many = (float(row[4]) for row in rows)
+    assert of_original < many < few
+    assert of_original < of_model
