@@ -6,6 +6,7 @@ written. Which recordings share a batch depends on their order and lengths alone
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from fsq_audio.errors import FSQAudioError
+from fsq_audio.errors import DeviceError, FSQAudioError
 
 Job = TypeVar("Job")
 JobIn = TypeVar("JobIn", contravariant=True)
@@ -25,6 +26,8 @@ ReportOut = TypeVar("ReportOut", covariant=True)
 A = TypeVar("A")
 B = TypeVar("B")
 
+# What torch says then: which exception it is differs by release.
+_OF_A_DEVICE = re.compile(r"(CUDA|HIP|XPU|MPS)( backend)? (error|out of memory)|cuDNN error")
 _JOBS_PER_BATCH = 256  # so that many skipped or tiny recordings are still reported as they come
 
 
@@ -104,6 +107,8 @@ def run_batches(
 
     Raises:
         MemoryError: a batch does not fit.
+        DeviceError: the device failed with one recording alone. It would with all that follow, and
+            these would count as bad ones.
     """
     threads = ThreadPoolExecutor(num_workers, thread_name_prefix="fsq-audio")
     try:
@@ -139,6 +144,12 @@ class _Slot:
         except MemoryError:
             raise
         except Exception as error:
+            if isinstance(error, RuntimeError) and _OF_A_DEVICE.match(str(error)):
+                reason = str(error).partition("\n")[0]
+                raise DeviceError(
+                    f"the device failed, and no recording is to blame: {reason}; what is done is "
+                    f"kept: run the same command to continue"
+                ) from error
             self.error = error
 
 
@@ -198,7 +209,7 @@ def _compute_whole(items: Sequence[tuple[_Slot, Any]], work: _AnyWork) -> list[t
     try:
         results = work.compute([item for _, item in items])
         return [(slot, result) for (slot, _), result in zip(items, results, strict=True)]
-    except MemoryError:
+    except (MemoryError, DeviceError):
         raise
     except Exception:
         alone = [(slot, slot.attempt(work.compute, [item])) for slot, item in items]

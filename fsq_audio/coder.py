@@ -345,7 +345,9 @@ class Coder(ABC):
             ConfigError: num_groups out of range.
         """
         tokens.check_format(self.format)
-        return tokens.codes[:, : self.check_groups(num_groups, tokens.codes.shape[1])]
+        # Windows are cut here; `run_windows` brings them to the device of the weights.
+        codes = tokens.codes.cpu()
+        return codes[:, : self.check_groups(num_groups, codes.shape[1])]
 
 
 def source_of(info: audio.AudioInfo, channels: audio.Channels) -> Source:

@@ -25,3 +25,7 @@ class CheckpointError(FSQAudioError):
 
 class TrainingError(FSQAudioError):
     """A training cannot go on: it diverged, or its data cannot be read."""
+
+
+class DeviceError(FSQAudioError):
+    """The device has failed, or cannot hold one recording: no recording is to blame."""

@@ -18,6 +18,7 @@ from cli_tools import Command, listing, save_tiny
 from extraction_tools import WORDS, read_store, shards, write_corpus, write_manifest
 from processes import start
 
+from fsq_audio.cli.extract import read_options
 from fsq_audio.extraction.executors import run_local
 from fsq_audio.extraction.progress import Watch
 from fsq_audio.extraction.run import read_run
@@ -161,6 +162,29 @@ def test_bad_files_cost_only_themselves(
     again = command("extract", tmp_path / "corpus", "-o", out, "--json")
     assert (again.code, again.rows[-1]["num_failed"]) == (3, 4)
     assert shards(out) == before
+
+
+def test_a_device_that_fails_is_no_fault_of_the_recordings(
+    command: Command,
+    corpus: Path,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore advice")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(AudioTokenizer, "encode_block", broken)
+        failed = command("extract", corpus, "-o", out, *TASKS)
+        assert failed.code == 1
+        assert "the device failed, and no recording is to blame: CUDA error: an ill" in failed.last
+        assert not (out / "data").exists() or shards(out) == {}
+        tokenized = command("tokenize", corpus, "-o", tmp_path / "tokens")
+        assert (tokenized.code, "no recording is to blame" in tokenized.last) == (1, True)
+    assert command("extract", corpus, "-o", out, *TASKS).code == 0
+    assert shards(out) == whole
 
 
 def test_what_failed_is_tried_again_when_asked(
@@ -431,6 +455,12 @@ def test_mistakes_are_one_sentence(
     refused = command("extract", corpus / "84" / "123", *arguments, "-o", tmp_path / "out")
     assert refused.code == code
     assert reason in refused.last
+
+
+def test_a_time_limit_stays_what_was_typed(tmp_path: Path) -> None:
+    path = tmp_path / "slurm.yaml"
+    path.write_text("time: 24:00:00\ncpus_per_task: 2\n")
+    assert read_options([str(path), "time=12:00:00"]) == {"time": "12:00:00", "cpus_per_task": 2}
 
 
 def test_options_of_an_executor_must_be_utf8(

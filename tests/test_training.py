@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from fsq_audio.errors import AudioError, CheckpointError, ConfigError
 from fsq_audio.layers import Context
+from fsq_audio.training.config import OptimizerConfig
 from fsq_audio.training.data import CropDataset
 from fsq_audio.training.losses import PowerSpectrum, SpectralLoss, saturation_loss
 from fsq_audio.training.recordings import Recording, read_at_rate, read_span
-from fsq_audio.training.schedules import learning_rate_factor
+from fsq_audio.training.schedules import learning_rate_factor, warmup_cosine
 from fsq_audio.training.sources import read_manifest
 from fsq_audio.training.state import Checkpoints, WeightAverage
 
@@ -243,6 +246,37 @@ def test_half_written_checkpoints_are_never_loaded(tmp_path: Path) -> None:
         checkpoints.load_newest(Broken())  # type: ignore[arg-type]
     # What a killed run left is gone, what is not a checkpoint's is not touched.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "step-00000005", "step-7"]
+
+
+def test_a_resumed_run_has_the_options_that_it_is_given() -> None:
+    def begin(rate: float, *, decay: float, max_steps: int) -> tuple[torch.optim.AdamW, Any]:
+        parameter = torch.nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.AdamW([parameter], lr=rate, betas=(0.8, 0.9), weight_decay=decay)
+        config = OptimizerConfig(learning_rate=rate, warmup_steps=4)
+        return optimizer, warmup_cosine(optimizer, config, max_steps=max_steps)
+
+    def go_on(optimizer: torch.optim.AdamW, schedule: Any, *, steps: int) -> list[float]:
+        rates = []
+        for _ in range(steps):
+            optimizer.step()
+            schedule.step()
+            rates += schedule.get_last_lr()
+        return rates
+
+    optimizer, schedule = begin(0.1, decay=0.01, max_steps=20)
+    go_on(optimizer, schedule, steps=9)
+    saved = optimizer.state_dict(), schedule.state_dict()
+    rest = go_on(optimizer, schedule, steps=5)
+    for rate, decay, max_steps in (0.1, 0.01, 20), (0.002, 0.5, 20), (0.1, 0.01, 40):
+        again, resumed = begin(rate, decay=decay, max_steps=max_steps)
+        again.load_state_dict(copy.deepcopy(saved[0]))
+        resumed.load_state_dict(saved[1])
+        (group,) = again.param_groups
+        factor = learning_rate_factor(9, warmup_steps=4, max_steps=max_steps)
+        assert (group["lr"], group["weight_decay"]) == (rate * factor, decay)
+        after = go_on(again, resumed, steps=5)
+        assert (after == rest) == ((rate, max_steps) == (0.1, 20))
+        assert after[0] == rate * learning_rate_factor(10, warmup_steps=4, max_steps=max_steps)
 
 
 def test_learning_rate_schedule() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from argparse import Namespace
@@ -63,13 +64,24 @@ def read_options(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         try:
-            more = {name: yaml.safe_load(value)} if equals else yaml.safe_load(_read(text))
+            read = yaml.load(value if equals else _read(text), _Loader)
+            more = {name: read} if equals else read
         except yaml.YAMLError as error:
             raise UsageError(f"--executor-options {text}: {error}") from error
         if not isinstance(more, dict):
             raise UsageError(f"--executor-options {text}: expected name=value or a YAML file")
         options |= more
     return options
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 12:00:00 as 43200; Slurm means hours by the one, minutes by the other."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [("tag:yaml.org,2002:str", re.compile(r"\d+(:\d+)+$")), *resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _read(path: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fsq_audio.errors import CheckpointError, TrainingError
@@ -155,7 +156,7 @@ class Checkpoints:
             return 0
         try:
             accelerator.load_state(str(self._path(steps[-1])))
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except (OSError, EOFError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
             raise CheckpointError(
                 f"cannot resume from {self._path(steps[-1])}: {error} (was the configuration "
                 f"changed? remove the folder to fall back on the one before)"
