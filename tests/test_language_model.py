@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_bits_are_those_of_one_pass_over_each_window(
             with torch.no_grad():
                 nats = next_id_nats(model.llama, ids[None, start : place + 2])[0, -1]
             assert flat[place] == pytest.approx(nats.item() / math.log(2), abs=1e-3)
+
+
+def test_a_long_recording_is_copied_once(
+    model: UnitLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = []
+
+    def copy(*of: Any) -> np.ndarray:
+        copies.append(with_eos(*of))
+        return copies[-1]
+
+    monkeypatch.setattr("fsq_audio.language_model.bits.with_eos", copy)
+    model_bits(model, [draw(40), draw(3)])
+    assert len(copies) == 2
 
 
 def test_even_logits_cost_the_logarithm_of_the_vocabulary() -> None:

@@ -45,12 +45,14 @@ def model_bits(
     for number, codes in enumerate(recordings):
         ids = language.codes_to_ids(codes)
         kept.append((codes.shape[1], np.empty(len(ids))))
+        seen = torch.from_numpy(with_eos(ids, language))
         for window in _windows(len(ids), model.context):
-            windows.append((number, window, torch.from_numpy(with_eos(ids, language))))
+            # A view: the windows of a recording share its memory.
+            windows.append((number, window, seen[window.start : window.stop + 1]))
     windows.sort(key=lambda entry: -len(entry[1]))  # those of one length are padded least
     for first in range(0, len(windows), batch_size):
         batch = windows[first : first + batch_size]
-        rows = [ids[window.start : window.stop + 1] for _, window, ids in batch]
+        rows = [row for _, _, row in batch]
         padded = pad_sequence(rows, batch_first=True, padding_value=language.eos_id)
         nats = next_id_nats(model.llama, padded.to(device)).double().cpu().numpy()
         for (number, window, _), row in zip(batch, nats, strict=True):
