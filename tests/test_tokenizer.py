@@ -126,6 +126,15 @@ def test_fingerprint_follows_weights_and_config_but_not_storage(tmp_path: Path) 
     assert AudioTokenizer.from_pretrained(tmp_path / "half").fingerprint == model.fingerprint
 
 
+def test_a_model_made_in_inference_mode_encodes(tiny: AudioTokenizer) -> None:
+    with torch.inference_mode():
+        model = build_tiny()
+        before = model.encode(torch.ones(500)).format
+        model.decoder.norm.weight[0] += 1
+    assert before == tiny.format
+    assert model.encode(torch.ones(500)).format != before
+
+
 def test_file_and_waveform_give_the_same_codes(tiny: AudioTokenizer, speech: Tensor) -> None:
     tokens = tiny.encode_file(SAMPLES[0])
     assert torch.equal(tokens.codes, tiny.encode(speech).codes)
