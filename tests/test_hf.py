@@ -191,12 +191,27 @@ def test_the_package_has_the_files_of_a_saved_folder(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text("utf-8") == (shipped / name).read_text("utf-8")
 
 
+def test_it_runs_in_full_precision_only(folder: Path, speech: Tensor) -> None:
+    model = FSQAudioModel.from_pretrained(folder)
+    waveform = speech[None, None, :5000]
+    codes = model.encode(waveform.double()).audio_codes  # as soundfile reads it
+    assert torch.equal(codes, model.encode(waveform).audio_codes)
+    for dtype in (torch.float16, torch.bfloat16):
+        model.to(dtype)
+        with pytest.raises(ConfigError, match=f"float32 or float64, not {dtype}"):
+            model.encode(waveform)
+        with pytest.raises(ConfigError, match=f"float32 or float64, not {dtype}"):
+            model.decode(codes)
+    model.double()
+    assert model(waveform).audio_values.shape == waveform.shape
+
+
 def test_loading_is_strict(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     with pytest.raises(ConfigError, match="does not take device_map, subfolder"):
         FSQAudioModel.from_pretrained(folder, device_map="cpu", subfolder="a")
-    with pytest.raises(ConfigError, match=r"not torch\.float16"):
+    with pytest.raises(ConfigError, match=r"not torch\.float16.*float64"):
         AutoModel.from_pretrained(folder, dtype=torch.float16)
     other = FSQAudioConfig.from_tokenizer_config(from_mapping(TokenizerConfig, {}))
     with pytest.raises(CheckpointError, match="another configuration"):

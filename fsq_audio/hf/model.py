@@ -17,6 +17,8 @@ from fsq_audio.quantizers import DROPPED
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 
+# At half precision codes would be others, and CPUs have no Fourier transform.
+_PRECISIONS = (torch.float32, torch.float64)
 # What the Auto classes pass on to every model, and has no meaning here.
 _OF_AUTO = {"_from_auto", "adapter_kwargs", "trust_remote_code"}
 
@@ -105,8 +107,8 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
             token: for the hub.
             cache_dir: of the hub.
             local_files_only: of the hub.
-            dtype: None, "auto" or float32, in which tokens are exact; for another, or another
-                device, call `.to(...)` afterwards.
+            dtype: None, "auto" or float32, in which tokens are exact; it runs in float64, too:
+                call `.double()` afterwards. Half precision is refused.
             options: those that Auto classes add; any other is refused.
 
         Raises:
@@ -117,7 +119,9 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         if unknown:
             raise ConfigError(f"from_pretrained does not take {', '.join(sorted(unknown))}")
         if dtype not in (None, "auto", "float32", torch.float32):
-            raise ConfigError(f"models load in float32, not {dtype}: call .to(...) afterwards")
+            raise ConfigError(
+                f"models load in float32, not {dtype}; after .double() they run in float64, too"
+            )
         tokenizer = AudioTokenizer.from_pretrained(
             source,
             revision=revision,
@@ -194,8 +198,10 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
 
         Raises:
             AudioError: no samples, NaN or infinity.
-            ConfigError: another shape, padding on the left, an empty item, or too many groups.
+            ConfigError: another shape, padding on the left, an empty item, too many groups, or
+                weights in half precision.
         """
+        self._check_precision()
         if input_values.dim() != 3 or input_values.shape[1] != 1:
             raise ConfigError(f"input_values must be [B, 1, S], got {list(input_values.shape)}")
         waveform = input_values[:, 0]
@@ -229,8 +235,9 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
 
         Raises:
             TokenError: codes out of range, or none, or too few for the mask.
-            ConfigError: padding on the left, or an empty item.
+            ConfigError: padding on the left, an empty item, or weights in half precision.
         """
+        self._check_precision()
         codes = audio_codes.cpu().long()
         if padding_mask is None:
             own = (codes != DROPPED).any(1)
@@ -264,7 +271,8 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
 
         Raises:
             AudioError: no samples, NaN or infinity.
-            ConfigError: another shape, padding on the left, an empty item, or too many groups.
+            ConfigError: another shape, padding on the left, an empty item, too many groups, or
+                weights in half precision.
             TokenError: codes out of range, or none, or too few for the mask.
         """
         if padding_mask is None:
@@ -278,6 +286,12 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
             audio_codes_mask=mask,
             audio_values=self.decode(audio_codes, padding_mask).audio_values,
         )
+
+    def _check_precision(self) -> None:
+        if self.tokenizer.dtype not in _PRECISIONS:
+            raise ConfigError(
+                f"models run in float32 or float64, not {self.tokenizer.dtype}: call .float()"
+            )
 
 
 def _flat_mask(padding_mask: Tensor) -> Tensor:
