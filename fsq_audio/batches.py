@@ -212,8 +212,9 @@ def _compute_whole(items: Sequence[tuple[_Slot, Any]], work: _AnyWork) -> list[t
     except (MemoryError, DeviceError):
         raise
     except Exception:
-        alone = [(slot, slot.attempt(work.compute, [item])) for slot, item in items]
-        return [(slot, results[0]) for slot, results in alone if slot.error is None]
+        pass  # what is computed in here would share the device with all that the error holds
+    alone = [(slot, slot.attempt(work.compute, [item])) for slot, item in items]
+    return [(slot, results[0]) for slot, results in alone if slot.error is None]
 
 
 def _one_ahead(values: Iterable[A]) -> Iterator[A]:

@@ -242,8 +242,6 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
 
     def encode_block(self, waveform: Tensor) -> Tensor:
         """Codes `[N, G, T]` of windows `[N, left + T * hop + right]`, left and right in samples."""
-        # soundfile reads float64 unless it is told otherwise.
-        waveform = waveform.to(next(self.parameters()).dtype)
         codes: Tensor = self.quantizer(self.encoder(waveform)).codes
         return codes
 
