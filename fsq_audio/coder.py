@@ -85,6 +85,11 @@ class Coder(ABC):
     def contexts(self) -> Contexts:
         """What each window carries beyond its frames."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What waveforms are cast to."""
+        return torch.float32
+
     # What computes a window
 
     @abstractmethod
@@ -121,7 +126,8 @@ class Coder(ABC):
         """Tokenizes a batch.
 
         Args:
-            waveform: `[B, S]` (or `[S]` for one item) in [-1, 1] at `sample_rate`.
+            waveform: `[B, S]` (or `[S]` for one item) in [-1, 1] at `sample_rate`, of any floating
+                point type.
             lengths: `[B]` samples of each item; what stands beyond them is ignored.
             num_groups: keep only the first groups, for a lower bitrate.
 
@@ -133,6 +139,8 @@ class Coder(ABC):
             ConfigError: lengths or num_groups out of range.
         """
         waveform = waveform.unsqueeze(0) if waveform.dim() == 1 else waveform
+        if waveform.is_floating_point():  # before the check: 1e300 becomes infinity here
+            waveform = waveform.to(self.dtype)
         sizes = _check_waveform(waveform, lengths)
         items = ([row[None, :size]] for row, size in zip(waveform, sizes, strict=True))
         codes = [rows[0] for rows in self._encode_items(items)]
@@ -162,7 +170,7 @@ class Coder(ABC):
             nonlocal num_samples
             for block in audio.stream(path, sample_rate=self.sample_rate, channels=channels):
                 num_samples += block.shape[-1]
-                yield block
+                yield block.to(self.dtype)
 
         (codes,) = self._encode_items([counted()])
         sizes = [num_samples] * len(codes)

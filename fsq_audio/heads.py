@@ -117,9 +117,9 @@ class HarmonicNoise(nn.Module):
     def voicing(self, x: Tensor) -> Tensor:
         """The share of the pulses in the power of each band: `[B, T, C]` -> `[B, T * N, bands]`.
 
-        N is the number of subframes; float32, 0 to 1.
+        N is the number of subframes; 0 to 1, float32 under autocast, too.
         """
-        shares = torch.sigmoid(self.shares(x).float())
+        shares = torch.sigmoid(self.shares(x).to(self.voicing_interpolation.dtype))
         return shares.view(x.shape[0], x.shape[1] * self.subframes, -1)
 
     def forward(self, x: Tensor, source: Tensor, voicing: Tensor) -> Tensor:
@@ -137,7 +137,8 @@ class HarmonicNoise(nn.Module):
         gains = self.gains(x)
         with torch.autocast(x.device.type, enabled=False):
             batch, num_frames, _ = x.shape
-            bands = gains.float().view(batch, num_frames * self.subframes, self.bands)
+            gains = gains.to(self.gain_interpolation.dtype)
+            bands = gains.view(batch, num_frames * self.subframes, self.bands)
             filters = torch.exp((bands @ self.gain_interpolation).clamp(max=self.MAX_LOG_GAIN))
             with torch.no_grad():
                 advances, phases = (

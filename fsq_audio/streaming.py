@@ -88,7 +88,7 @@ class StreamingEncoder:
             place = self.num_samples + int((~finite).nonzero()[0])
             raise AudioError(f"the stream has NaN or infinity at sample {place}")
         self.num_samples += len(samples)
-        return self._encode(self._cutter.push(samples.float()))
+        return self._encode(self._cutter.push(samples.to(self._model.dtype)))
 
     def flush(self) -> Tensor:
         """Ends the signal: codes `[G, m]` of the frames that are left, the last one filled up.

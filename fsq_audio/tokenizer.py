@@ -202,6 +202,11 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
             quantizer=self.quantizer.describe(),
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights: float32 unless they were cast."""
+        return next(self.parameters()).dtype
+
     # Training
 
     def train(self, mode: bool = True) -> AudioTokenizer:

@@ -78,6 +78,23 @@ def test_a_bad_waveform_is_refused(tiny: AudioTokenizer, waveform: Tensor, error
         tiny.encode(waveform)
 
 
+def test_waveforms_of_any_precision_are_cast(speech: Tensor, tmp_path: Path) -> None:
+    model, doubled = build_tiny("spectral-harmonic_noise"), build_tiny("spectral-harmonic_noise")
+    doubled.double()
+    speech = speech[:5000]
+    soundfile.write(tmp_path / "speech.wav", speech.numpy(), 16000, subtype="FLOAT")
+    tokens = doubled.encode_file(tmp_path / "speech.wav")
+    for dtype in (torch.float64, torch.float16):
+        cast = speech.to(dtype)
+        assert torch.equal(model.encode(cast).codes, model.encode(cast.float()).codes)
+        assert torch.equal(doubled.encode(cast).codes, doubled.encode(cast.double()).codes)
+    assert torch.equal(doubled.encode(speech).codes, tokens.codes)
+    decoded = model.decode(replace(tokens, format=model.format))
+    torch.testing.assert_close(doubled.decode(tokens), decoded, rtol=1e-3, atol=1e-4)
+    with pytest.raises(AudioError, match="infinity"):
+        model.encode(torch.tensor([0.0, 1e300], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("lengths", [[0], [101], [5, 5], []])
 def test_bad_lengths_are_refused(tiny: AudioTokenizer, lengths: list[int]) -> None:
     with pytest.raises(ConfigError, match="lengths"):
