@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -61,6 +62,27 @@ def test_fewer_groups_are_a_prefix(tiny: AudioTokenizer, speech: Tensor) -> None
             tiny.encode(speech, num_groups=wrong)
         with pytest.raises(ConfigError, match="num_groups"):
             tiny.decode(tokens, num_groups=wrong)
+
+
+class Elsewhere(Tensor):
+    """Behaves as a tensor on a GPU: it cannot be joined with those of the CPU, but come there."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.cat and len({type(part) for part in args[0]}) > 1:
+            raise RuntimeError("Expected all tensors to be on the same device")
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        return result.as_subclass(Tensor) if function is Tensor.cpu else result
+
+
+def test_codes_on_another_device_are_decoded(speech: Tensor) -> None:
+    model = build_tiny("spectral-harmonic_noise")
+    tokens = model.encode(speech[:5000])
+    moved = replace(tokens, codes=tokens.codes.as_subclass(Elsewhere))
+    assert torch.equal(model.decode(moved), model.decode(tokens))
+    assert torch.equal(torch.cat([*model.decode_stream(moved)], 1), model.decode(tokens))
 
 
 @pytest.mark.parametrize(
