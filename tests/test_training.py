@@ -167,6 +167,14 @@ def test_manifest_paths_start_at_its_folder(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "m.jsonl") == [Recording(tmp_path / "a/b.flac", 5, 16000)]
 
 
+def test_a_manifest_without_a_rate_has_that_of_the_header(ramp: Recording) -> None:
+    line = {"audio_filepath": ramp.path.name, "num_samples": ramp.num_samples, "duration": 0.25}
+    path = ramp.path.with_name("no_rate.jsonl")
+    path.write_text(json.dumps(line) + "\n")
+    (found,) = read_manifest(path)
+    assert (found.num_samples, found.sample_rate) == (ramp.num_samples, ramp.sample_rate)
+
+
 @pytest.fixture
 def losses() -> SpectralLoss:
     return SpectralLoss(sample_rate=16000, windows=(256, 1024), bands=(32, 80), magnitudes=True)

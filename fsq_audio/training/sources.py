@@ -86,8 +86,8 @@ def _usable(entries: Iterable[Entry]) -> Iterator[Entry]:
     for entry in entries:
         if entry.start is not None:
             raise ConfigError(f"{entry.path} is to be read from {entry.start} s on: cut it first")
-        if not entry.num_samples and entry.fault is None:
-            entry = with_header(entry)  # the manifest tells seconds only
+        if not (entry.num_samples and entry.sample_rate) and entry.fault is None:
+            entry = with_header(entry)  # the manifest tells seconds, or no rate
         if entry.fault is None:
             yield entry
         else:
