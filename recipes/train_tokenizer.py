@@ -363,7 +363,8 @@ def validate(
     mels, intelligibilities, examples = [], [], {}
     for number, recording in enumerate(recordings):
         num_samples = recording.num_samples * rate // recording.sample_rate
-        length = -(-num_samples // hop) * hop
+        # Silence after a recording makes whole frames of it, and the longest window of the losses.
+        length = -(-max(num_samples, *losses.windows) // hop) * hop
         waveform = read_at_rate(
             recording, start=-context.left, stop=length + context.right, sample_rate=rate
         )

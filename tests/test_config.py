@@ -91,6 +91,7 @@ def test_dotted_overrides() -> None:
         (["--max_steps=many"], "max_steps"),
         (["--max_steps.deeper=1"], "max_steps is a value, it has no deeper"),
         (["--loss.mel_windows=[512]"], r"mel_windows \(1\) and mel_bands \(\d\) must be of one"),
+        (["--data.crop_frames=3"], r"crop_frames \(3, 1920 samples\) must hold the longest"),
     ],
 )
 def test_wrong_overrides_are_refused(overrides: list[str], message: str) -> None:

@@ -221,6 +221,17 @@ def test_the_walk_of_contributing_adds_a_quantizer(
     assert torch.equal(copy.decode(tokens), trained.decode(tokens))
 
 
+def test_a_validation_recording_may_be_shorter_than_a_window_of_the_losses(
+    recipe: ModuleType, short: Path, tmp_path: Path
+) -> None:
+    samples, rate = soundfile.read(short / "a.flac", dtype="float32", frames=1000)
+    soundfile.write(tmp_path / "b.flac", samples, rate)
+    path = configure({"name": "group_fsq", **OPTIONS["group_fsq"]}, tmp_path, short)
+    options = [f"--data.valid={tmp_path}", "--loss.mel_windows=[2048]"]
+    recipe.train(read_run_config(path, options), tmp_path / "run")
+    assert (tmp_path / "run" / "model").is_dir()
+
+
 TWO_PROCESSES = """
 import torch
 from torch import distributed as dist

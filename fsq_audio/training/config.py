@@ -279,6 +279,15 @@ class RunConfig:
     keep_checkpoints: Positive = 2
     log_every: Positive = 50
 
+    def __post_init__(self) -> None:
+        crop = self.data.crop_frames * self.tokenizer.hop_length
+        longest = max(self.loss.mel_windows, default=0)
+        if crop < longest:
+            raise ValueError(
+                f"data.crop_frames ({self.data.crop_frames}, {crop} samples) must hold "
+                f"the longest of loss.mel_windows ({longest} samples)"
+            )
+
 
 def read_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run from a YAML file, with dotted overrides.
