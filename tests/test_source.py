@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from conftest import PERIODS, SOURCE, build_tiny, hum
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from fsq_audio.config import PITCH_HZ
 from fsq_audio.errors import ConfigError
@@ -192,6 +194,40 @@ def test_noise_and_silence_are_hardly_periodic() -> None:
     frequency, periodicity = estimate_pitch(torch.zeros(1, RATE), centres, sample_rate=RATE)
     assert float(periodicity.max()) < 0.01
     assert bool(frequency.isfinite().all())
+
+
+class AppleTensor(Tensor):
+    """Lies on the CPU, and says that it is on a device without float64."""
+
+    device = torch.device("mps")
+
+
+class Apple(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name, kwargs = getattr(function, "__name__", ""), dict(kwargs or {})
+        if name in ("to", "cpu"):
+            place = AppleTensor if AppleTensor.device in args else Tensor
+            return args[0].as_subclass(place)
+        if kwargs.get("device") == AppleTensor.device:
+            return function(*args, **kwargs | {"device": "cpu"}).as_subclass(AppleTensor)
+        kinds = {type(each) for each in args if isinstance(each, Tensor) and each.dim()}
+        assert len(kinds) < 2, f"{name} of tensors on two devices"
+        result = function(*args, **kwargs)
+        assert not isinstance(result, AppleTensor) or result.dtype != torch.float64, name
+        return result
+
+
+def test_the_pitch_asks_no_float64_of_a_device_that_has_none(speech: Tensor) -> None:
+    waveform, centres = speech[None], torch.arange(0, len(speech), 320)
+    expected = estimate_pitch(waveform, centres, sample_rate=RATE)
+    places = waveform.as_subclass(AppleTensor), centres.as_subclass(AppleTensor)
+    with Apple():
+        found = estimate_pitch(*places, sample_rate=RATE)
+    for result, value in zip(found, expected, strict=True):
+        assert isinstance(result, AppleTensor)
+        assert torch.equal(result.as_subclass(Tensor), value)
 
 
 def test_the_pitch_of_speech_agrees_with_probabilistic_yin(speech: Tensor) -> None:

@@ -49,13 +49,15 @@ def estimate_pitch(waveform: Tensor, centres: Tensor, *, sample_rate: int) -> tu
     head = torch.fft.rfft(frames[..., :integrated], n=size)
     whole = torch.fft.rfft(frames, n=size)
     products = torch.fft.irfft(head.conj() * whole, n=size)[..., shortest - 1 : longest + 2]
-    energy = F.pad(low.double().square().cumsum(-1), (1, 0))
+    # A running sum needs float64, which Apple's mps has not: there the CPU takes it.
+    exact = low.cpu() if low.device.type == "mps" else low
+    energy = F.pad(exact.double().square().cumsum(-1), (1, 0))
     # Of every stretch of the recording, by where it starts; then of those that lags away start.
     energies = (energy[:, integrated:] - energy[:, :-integrated]).clamp(min=0)
-    energies = energies.unfold(-1, longest + 2, 1)[:, starts]
+    energies = energies.unfold(-1, longest + 2, 1)[:, starts.to(exact.device)]
     floor = 1e-7 * integrated
     scale = ((energies[..., shortest - 1 :] + floor) * (energies[..., :1] + floor)).sqrt()
-    correlation = (products / scale).float()
+    correlation = (products.to(exact.device) / scale).float().to(waveform.device)
     lags = torch.arange(shortest - 1, longest + 2, device=waveform.device)
     scores = correlation - OCTAVE_COST * torch.log2(lags / lags[0])
     peak = (scores[..., 1:-1] > scores[..., :-2]) & (scores[..., 1:-1] >= scores[..., 2:])
