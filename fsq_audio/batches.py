@@ -209,10 +209,10 @@ def _compute_whole(items: Sequence[tuple[_Slot, Any]], work: _AnyWork) -> list[t
     try:
         results = work.compute([item for _, item in items])
         return [(slot, result) for (slot, _), result in zip(items, results, strict=True)]
-    except (MemoryError, DeviceError):
+    except MemoryError:
         raise
     except Exception:
-        pass  # what is computed in here would share the device with all that the error holds
+        pass  # one of them will fail again; in here, the error still holds the memory of all
     alone = [(slot, slot.attempt(work.compute, [item])) for slot, item in items]
     return [(slot, results[0]) for slot, results in alone if slot.error is None]
 

@@ -21,6 +21,7 @@ has them for nothing.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def read_all(source: Path, *, sample_rate: int, minutes: float) -> list[Tensor]:
     """Recordings of a source, spread evenly over it, up to so many minutes in all."""
     recordings = read_recordings(source)
     seconds = [one.num_samples / one.sample_rate for one in recordings]
-    every = max(round(sum(seconds) / (60 * minutes)), 1)
+    every = math.ceil(sum(seconds) / (60 * minutes))
     return [_read(one, sample_rate) for one in recordings[::every]]
 
 
@@ -195,7 +196,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", type=Path, help="a manifest or a folder")
     parser.add_argument("--train", required=True, type=Path, help="what the code is made for")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of --train, at most about")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of --train, about, at most")
     parser.add_argument("--resynthesize", type=int, default=0, help="so many recordings")
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args()

@@ -98,7 +98,7 @@ class OnnxTokenizer(Coder):
 
     def encode_block(self, waveform: Tensor) -> Tensor:
         """Codes `[N, G, T]` of windows `[N, left + T * hop + right]`."""
-        return self._call("encoder", waveform=waveform.float())
+        return self._call("encoder", waveform=waveform)
 
     def pitch_block(self, block: Tensor) -> Tensor:
         """Advances `[N, T * subframes]` of marked codes `[N, g + 1, left + T + right]`."""
