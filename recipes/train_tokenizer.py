@@ -66,7 +66,7 @@ from fsq_audio.training.tracking import (
 
 
 def train(run: RunConfig, output: Path) -> None:
-    """Runs or resumes one training; the result is `output/model`."""
+    """Runs or resumes one training in a folder of its own; the result is `output/model`."""
     check_tracker(run.tracker)
     accelerator = Accelerator(
         mixed_precision=run.precision,
@@ -84,7 +84,6 @@ def train(run: RunConfig, output: Path) -> None:
     if accelerator.is_main_process:
         print(f"training:   {summarize(recordings, run.data.train)}", file=sys.stderr)
         print(f"validation: {len(valid)} of {valid_summary}", file=sys.stderr, flush=True)
-        output.mkdir(parents=True, exist_ok=True)
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")
     set_num_threads(accelerator, run.num_threads)

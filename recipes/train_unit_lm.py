@@ -38,7 +38,7 @@ from fsq_audio.units.datasets import PackedUnits, UnitDataset, UnitStream
 
 
 def train(run: UnitLMConfig, output: Path) -> None:
-    """Runs or resumes one training; the result is `output/model`."""
+    """Runs or resumes one training in a folder of its own; the result is `output/model`."""
     check_tracker(run.tracker)
     accelerator = Accelerator(
         mixed_precision=run.precision,
@@ -68,7 +68,6 @@ def train(run: UnitLMConfig, output: Path) -> None:
         agree=lambda has: _all_have(accelerator, has),
     )
     if accelerator.is_main_process:
-        output.mkdir(parents=True, exist_ok=True)
         resolved = json.dumps(to_mapping(run), indent=2)
         (output / "run.json").write_text(resolved + "\n", "utf-8")
 

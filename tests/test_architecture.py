@@ -63,7 +63,9 @@ ARROWS: dict[str, set[str]] = {
         "__init__", "checkpoint", "coder", "config", "errors", "fourier", "tokenizer", "tokens",
     },
     "language_model": {"units", "errors"},
-    "training": {"tokenizer", "arithmetic", "audio", "corpus", "language_model", "units"},
+    "training": {
+        "tokenizer", "arithmetic", "audio", "corpus", "language_model", "locks", "units",
+    },
     "report": {"__init__", "evaluation", "audio"},
     "cli": {
         "__init__", "arithmetic", "batches", "benchmark", "corpus", "encoding", "evaluation",

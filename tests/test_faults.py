@@ -17,11 +17,12 @@ import pytest
 import torch
 from cli_tools import Command, listing, save_tiny
 from extraction_tools import write_corpus
+from filelock import FileLock
 from processes import start
 
 from fsq_audio.audio import read_info, save
 from fsq_audio.cli import main
-from fsq_audio.errors import AudioError
+from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.locks import only_run
 from fsq_audio.tokens import AudioTokens
 from fsq_audio.units.formats import get_format
@@ -268,6 +269,21 @@ def test_a_second_run_is_refused_where_it_would_do_harm(
     assert "another run is writing there" in told.last
     assert command(*arguments).code == 0
     assert not [name for name in listing(out) if name.endswith(".lock")]
+
+
+def test_a_place_that_cannot_be_locked_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".lock").mkdir()  # as root, who may write anywhere, can be refused, too
+    with pytest.raises(ConfigError, match="cannot be written to: "), only_run(tmp_path):
+        pass
+
+    def has_none(*_: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", has_none)
+    with only_run(tmp_path / "tokens.jsonl"):
+        pass  # rather so than not at all
 
 
 def mount(folder: Path, size: str) -> bool:

@@ -228,8 +228,8 @@ def test_a_validation_recording_may_be_shorter_than_a_window_of_the_losses(
     soundfile.write(tmp_path / "b.flac", samples, rate)
     path = configure({"name": "group_fsq", **OPTIONS["group_fsq"]}, tmp_path, short)
     options = [f"--data.valid={tmp_path}", "--loss.mel_windows=[2048]"]
-    recipe.train(read_run_config(path, options), tmp_path / "run")
-    assert (tmp_path / "run" / "model").is_dir()
+    recipe.train(read_run_config(path, options), tmp_path)
+    assert (tmp_path / "model").is_dir()
 
 
 TWO_PROCESSES = """

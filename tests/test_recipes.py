@@ -18,7 +18,9 @@ import torch
 from conftest import ROOT, SAMPLES
 from safetensors.torch import load_file
 
+from fsq_audio.locks import only_run
 from fsq_audio.tokenizer import AudioTokenizer
+from fsq_audio.training import command as command_line
 from fsq_audio.training.config import read_run_config
 from fsq_audio.training.estimate import describe
 
@@ -211,6 +213,35 @@ def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
     assert same(*shipped)
 
 
+def test_a_second_start_leaves_a_live_run_alone(
+    manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command_line, "_WORKERS_END_SECONDS", 0)
+    monkeypatch.setattr(sys, "argv", command(manifest, tmp_path)[1:])
+    half_written = tmp_path / "checkpoints" / "step-00000001.tmp"
+    half_written.mkdir(parents=True)
+
+    def start() -> int:
+        return command_line.run_command(
+            None,
+            configs="configs/",
+            read=read_run_config,
+            describe=describe,
+            train=lambda _, output: half_written.rmdir(),
+        )
+
+    with only_run(tmp_path):
+        assert start() == 1
+    assert f"error: {tmp_path}: another run is writing there" in capsys.readouterr().err
+    assert half_written.is_dir()
+    assert start() == 0
+    assert not half_written.exists()
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_the_adversarial_stage_begins_where_it_should(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     learning = [line["step"] for line in lines if "loss/discriminator" in line]
@@ -319,6 +350,9 @@ def test_a_users_mistake_is_one_sentence(manifest: Path, tmp_path: Path) -> None
     assert result.returncode == 1
     assert "lost.wav" in result.stderr  # now, and not at the first validation
     assert not (tmp_path / "run").exists()
+    result = run(command(manifest, tmp_path / "lost.jsonl" / "run"))
+    assert result.returncode == 1
+    assert "is no folder to write to: Not a directory" in result.stderr
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

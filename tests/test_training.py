@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from conftest import build_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,6 +248,7 @@ def test_half_written_checkpoints_are_never_loaded(tmp_path: Path) -> None:
 
     class Broken:
         is_main_process = True
+        process_index = 0
 
         def load_state(self, folder: str) -> None:
             raise RuntimeError(f"size mismatch in {folder}")
@@ -254,6 +257,40 @@ def test_half_written_checkpoints_are_never_loaded(tmp_path: Path) -> None:
         checkpoints.load_newest(Broken())  # type: ignore[arg-type]
     # What a killed run left is gone, what is not a checkpoint's is not touched.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "step-00000005", "step-7"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "random_states_0.pkl"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+def test_a_damaged_checkpoint_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, share: float
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    try:
+        accelerator, model = Accelerator(), torch.nn.Linear(3, 3)
+        accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+        checkpoints = Checkpoints(tmp_path, keep=2)
+        checkpoints.save(accelerator, step=5)
+        assert checkpoints.load_newest(accelerator) == 5
+        file = tmp_path / "step-00000005" / name
+        whole = file.read_bytes()
+        file.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(CheckpointError, match=r"cannot resume from .*step-00000005: "):
+            checkpoints.load_newest(accelerator)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_more_processes_may_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    try:
+        accelerator = Accelerator()
+        accelerator.prepare(torch.nn.Linear(3, 3))
+        checkpoints = Checkpoints(tmp_path, keep=2)
+        checkpoints.save(accelerator, step=5)
+        (tmp_path / "step-00000005" / "random_states_0.pkl").unlink()  # as a new process sees it
+        assert checkpoints.load_newest(accelerator) == 5
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_resumed_run_has_the_options_that_it_is_given() -> None:

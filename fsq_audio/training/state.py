@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -11,12 +12,23 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.other import load
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fsq_audio.errors import CheckpointError, TrainingError
 
 _NAME = re.compile(r"step-(\d{8})")
+# What readers raise of a file that was cut short or changed, or that fits another configuration.
+_UNFIT = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    EOFError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 class WeightAverage:
@@ -146,7 +158,7 @@ class Checkpoints:
             Its step; 0 where there is none.
 
         Raises:
-            CheckpointError: it cannot be restored.
+            CheckpointError: it is damaged, or does not fit.
         """
         if accelerator.is_main_process and self.folder.is_dir():
             for remains in [*self.folder.glob("*.tmp"), *self.folder.glob("*.old")]:
@@ -154,12 +166,18 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             return 0
+        newest = self._path(steps[-1])
+        generators = newest / f"random_states_{accelerator.process_index}.pkl"
         try:
-            accelerator.load_state(str(self._path(steps[-1])))
-        except (OSError, EOFError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
+            accelerator.load_state(str(newest))
+            # Accelerate goes on without those that it cannot read. A run that is resumed by more
+            # processes has none for the new ones.
+            if generators.exists():
+                load(generators)
+        except _UNFIT as error:
             raise CheckpointError(
-                f"cannot resume from {self._path(steps[-1])}: {error} (was the configuration "
-                f"changed? remove the folder to fall back on the one before)"
+                f"cannot resume from {newest}: {error} (was the configuration changed? remove the "
+                f"folder to fall back on the one before)"
             ) from error
         return steps[-1]
 
