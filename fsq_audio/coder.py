@@ -136,7 +136,7 @@ class Coder(ABC):
 
         Raises:
             AudioError: no samples, NaN or infinity, or another shape.
-            ConfigError: lengths or num_groups out of range.
+            ConfigError: lengths or num_groups out of range, or weights in half precision.
         """
         waveform = waveform.unsqueeze(0) if waveform.dim() == 1 else waveform
         if waveform.is_floating_point():  # before the check: 1e300 becomes infinity here
@@ -231,7 +231,7 @@ class Coder(ABC):
 
         Raises:
             TokenError: the tokens are another model's.
-            ConfigError: num_groups out of range.
+            ConfigError: num_groups out of range, or weights in half precision.
         """
         codes = self.check_tokens(tokens, num_groups)
         sizes = tokens.lengths.tolist()

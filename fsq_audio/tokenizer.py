@@ -20,6 +20,7 @@ from fsq_audio.coder import Coder, Contexts
 from fsq_audio.config import TokenizerConfig
 from fsq_audio.decoder import Decoder
 from fsq_audio.encoder import Encoder
+from fsq_audio.errors import ConfigError
 from fsq_audio.layers import lay_out_weights
 from fsq_audio.quantizers import Projected, Quantized, build_quantizer
 from fsq_audio.tokens import TokenFormat
@@ -28,6 +29,8 @@ Key = TypeVar("Key")
 
 # Threads of a CPU take a window each; an accelerator needs many at once.
 WINDOWS_PER_CALL = {"cpu": 1, "default": 64}
+# At half precision codes would be others, and CPUs have no Fourier transform.
+_PRECISIONS = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,10 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name exactly this configuration and these weights."""
+        """16 hexadecimal digits that name exactly this configuration and these weights.
+
+        A change through `tensor.data`, which torch does not count, is not seen.
+        """
         state = self.state_dict()
         # Made within torch.inference_mode(), tensors do not count their changes.
         if any(tensor.is_inference() for tensor in state.values()):
@@ -264,7 +270,13 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
     def run_windows(
         self, windows: Iterator[tuple[Key, Tensor]], function: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[Key, Tensor]]:
-        """Runs one of these functions over windows, on the device of the weights."""
+        """Runs one of these functions over windows, on the device of the weights.
+
+        Raises:
+            ConfigError: the weights are in half precision.
+        """
+        if self.dtype not in _PRECISIONS:
+            raise ConfigError(f"models run in float32 or float64, not {self.dtype}: call .float()")
         device = next(self.parameters()).device
         return run_blocks(
             windows,

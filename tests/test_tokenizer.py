@@ -118,6 +118,17 @@ def test_waveforms_of_any_precision_are_cast(speech: Tensor, tmp_path: Path) -> 
         model.encode(torch.tensor([0.0, 1e300], dtype=torch.float64))
 
 
+def test_half_precision_is_refused_in_one_sentence(tiny: AudioTokenizer) -> None:
+    model = build_tiny()
+    for dtype in (torch.float16, torch.bfloat16):
+        model.to(dtype)
+        with pytest.raises(ConfigError, match=f"float32 or float64, not {dtype}: call .float()"):
+            model.encode(torch.zeros(1000))
+        tokens = replace(tiny.encode(torch.zeros(1000)), format=model.format)
+        with pytest.raises(ConfigError, match=f"float32 or float64, not {dtype}: call .float()"):
+            model.decode(tokens)
+
+
 @pytest.mark.parametrize("lengths", [[0], [101], [5, 5], []])
 def test_bad_lengths_are_refused(tiny: AudioTokenizer, lengths: list[int]) -> None:
     with pytest.raises(ConfigError, match="lengths"):

@@ -17,8 +17,6 @@ from fsq_audio.quantizers import DROPPED
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.tokens import AudioTokens
 
-# At half precision codes would be others, and CPUs have no Fourier transform.
-_PRECISIONS = (torch.float32, torch.float64)
 # What the Auto classes pass on to every model, and has no meaning here.
 _OF_AUTO = {"_from_auto", "adapter_kwargs", "trust_remote_code"}
 
@@ -201,7 +199,6 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
             ConfigError: another shape, padding on the left, an empty item, too many groups, or
                 weights in half precision.
         """
-        self._check_precision()
         if input_values.dim() != 3 or input_values.shape[1] != 1:
             raise ConfigError(f"input_values must be [B, 1, S], got {list(input_values.shape)}")
         waveform = input_values[:, 0]
@@ -237,7 +234,6 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
             TokenError: codes out of range, or none, or too few for the mask.
             ConfigError: padding on the left, an empty item, or weights in half precision.
         """
-        self._check_precision()
         codes = audio_codes.cpu().long()
         if padding_mask is None:
             own = (codes != DROPPED).any(1)
@@ -286,12 +282,6 @@ class FSQAudioModel(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
             audio_codes_mask=mask,
             audio_values=self.decode(audio_codes, padding_mask).audio_values,
         )
-
-    def _check_precision(self) -> None:
-        if self.tokenizer.dtype not in _PRECISIONS:
-            raise ConfigError(
-                f"models run in float32 or float64, not {self.tokenizer.dtype}: call .float()"
-            )
 
 
 def _flat_mask(padding_mask: Tensor) -> Tensor:
