@@ -421,6 +421,11 @@ def test_every_kind_of_input(command: Command, corpus: Path, tmp_path: Path) -> 
     assert told["stereo"] == (None, "x")
     assert told["cut"] == ("two", "y")
     assert told["k.1"] == ("k.1", "z")
+    # None of a part is taken for the whole file.
+    assert items["a.b"].audio_path == str(files[0])
+    for name in ("part", "cut"):
+        assert items[name].audio_path == f"{files[1]}::{name}"
+    assert items["l"].audio_path == f"{tmp_path}/shard-0.tar::l"
     assert len(items) == len(sources) + 5
 
 

@@ -74,6 +74,35 @@ def test_items_by_index(store: Path, items: list[UnitItem]) -> None:
     assert [item for batch in loaded for item in batch] == items
 
 
+def test_items_are_the_callers_own(store: Path, items: list[UnitItem]) -> None:
+    dataset = UnitDataset(store)
+    dataset[3].codes[:] = 0
+    assert dataset[3] == UnitDataset(store)[3] == items[3]
+    # One that is kept, in a buffer to be shuffled, keeps no others in memory.
+    for item in (dataset[3], items[3], next(iter(UnitStream(store)))):
+        assert item.codes.base is None
+
+
+def test_a_store_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "data" / shard_name("train", 0, 1)
+    for name in ("first", "other"):
+        write_shard(path, [make_item(INFO, name, 3)], INFO)
+        assert UnitDataset(tmp_path)[0].id == name
+
+
+def test_row_groups_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_CODES_AT_ONCE", 30)
+    items = [make_item(INFO, str(n), 10) for n in range(6)]
+    write_shard(tmp_path / "shard.parquet", items, INFO)
+    seen = []
+    read = parquet._items
+    monkeypatch.setattr(
+        parquet, "_items", lambda batch, info: (seen.append(len(batch)), read(batch, info))[1]
+    )
+    assert list(read_shard(tmp_path / "shard.parquet")) == items
+    assert seen == [2] * 3
+
+
 def test_a_stream_is_the_store(store: Path, items: list[UnitItem]) -> None:
     stream = UnitStream(store, split="train")
     assert list(stream) == items

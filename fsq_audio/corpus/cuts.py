@@ -31,18 +31,21 @@ def cut_entry(cut: Any) -> Entry:
     Raises:
         ConfigError: its audio is what a command prints: a list of recordings must not run any.
     """
+    sources: list[Any] = []
     for track in getattr(cut, "tracks", [cut]):
-        sources = getattr(getattr(track, "cut", track), "recording", None)
-        if sources is not None and any(each.type == "command" for each in sources.sources):
+        recording = getattr(getattr(track, "cut", track), "recording", None)
+        sources += [] if recording is None else recording.sources
+        if any(source.type == "command" for source in sources):
             raise ConfigError(
                 f"the cut {cut.id} gets its audio from a command, and none is run: save it first, "
                 f"with lhotse's save_audios"
             )
+    is_of_one_file = len(sources) == 1 and sources[0].type == "file"
     texts = [s.text for s in cut.supervisions if s.text is not None]
     speakers = {s.speaker for s in cut.supervisions if s.speaker is not None}
     return Entry(
         id=cut.id,
-        path=Path(cut.id),
+        path=Path(sources[0].source if is_of_one_file else cut.id),
         num_samples=cut.num_samples,
         sample_rate=cut.sampling_rate,
         seconds=cut.duration,

@@ -13,7 +13,7 @@ class Entry:
 
     Attributes:
         id: its name; without an extension.
-        path: the audio file, or the tar shard that holds it.
+        path: the audio file, or the tar shard that holds it; the id of a cut that has none.
         num_samples: its length at `sample_rate`; 0 if its header cannot be read or was not.
         sample_rate: samples per second; 0 likewise.
         seconds: its duration; 0 likewise.
@@ -41,8 +41,12 @@ class Entry:
 
     @property
     def audio_path(self) -> str:
-        """Where its audio is: the file, or the shard and the name in it."""
-        return str(self.path) if self.member is None else f"{self.path}::{self.id}"
+        """Where its audio is: the file, or what holds it or all of which it is a part, and its id.
+
+        So no reader takes a part for the whole file.
+        """
+        is_whole = self.is_file or str(self.path) == self.id
+        return str(self.path) if is_whole else f"{self.path}::{self.id}"
 
     @property
     def is_file(self) -> bool:

@@ -13,6 +13,8 @@ import soundfile
 from fsq_audio.corpus.entries import Entry
 from fsq_audio.errors import AudioError
 
+_SAMPLES_AT_ONCE = 2**20
+
 
 @contextmanager
 def local_file(entry: Entry, *, folder: Path) -> Iterator[Path]:
@@ -52,12 +54,18 @@ def _fill(entry: Entry, file: Any) -> None:
             shard.seek(offset)
             file.write(shard.read(size))
         return
+    floats = {"format": "RF64", "subtype": "FLOAT"}
     if entry.cut is not None:
         samples, rate = entry.cut.load_audio().T, entry.cut.sampling_rate
-    else:
-        assert entry.start is not None
-        with soundfile.SoundFile(entry.path) as source:
-            rate = source.samplerate
-            source.seek(min(round(entry.start * rate), source.frames))
-            samples = source.read(round(entry.seconds * rate), "float32", always_2d=True)
-    soundfile.write(file.name, samples, rate, format="RF64", subtype="FLOAT")
+        soundfile.write(file.name, samples, rate, **floats)
+        return
+    assert entry.start is not None
+    with soundfile.SoundFile(entry.path) as source:
+        rate = source.samplerate
+        source.seek(min(round(entry.start * rate), source.frames))
+        part = source.blocks(
+            _SAMPLES_AT_ONCE, frames=round(entry.seconds * rate), dtype="float32", always_2d=True
+        )
+        with soundfile.SoundFile(file.name, "w", rate, source.channels, **floats) as target:
+            for samples in part:
+                target.write(samples)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ class RowGroup:
         path: The shard.
         index: Of the row group in it.
         num_items: In it.
+        modified_ns: When the shard was written, since one may be written in its place.
     """
 
     path: Path
     index: int
     num_items: int
+    modified_ns: int
 
 
 def find_row_groups(path: str | os.PathLike[str], *, split: str | None = None) -> list[RowGroup]:
@@ -62,9 +64,10 @@ def find_row_groups(path: str | os.PathLike[str], *, split: str | None = None) -
     read_info(path)
     groups = []
     for shard in find_shards(path, split=split):
-        metadata = pq.read_metadata(shard)
+        metadata, modified_ns = pq.read_metadata(shard), shard.stat().st_mtime_ns
         for index in range(metadata.num_row_groups):
-            groups.append(RowGroup(shard, index, metadata.row_group(index).num_rows))
+            num_items = metadata.row_group(index).num_rows
+            groups.append(RowGroup(shard, index, num_items, modified_ns))
     return groups
 
 
@@ -99,8 +102,8 @@ class UnitDataset(Dataset[UnitItem]):
         index %= len(self)
         place = bisect_right(self._ends, index)
         group = self._groups[place]
-        items: list[UnitItem] = _read_group(group)
-        return items[index - int(self._ends[place]) + group.num_items]
+        item = _read_group(group)[index - int(self._ends[place]) + group.num_items]
+        return replace(item, codes=item.codes.copy())  # the caller's own, who may change them
 
 
 @lru_cache(_GROUPS_IN_MEMORY)

@@ -72,9 +72,11 @@ def read_shard(path: str | os.PathLike[str]) -> Iterator[UnitItem]:
     with _naming(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         info = _info(file)
         missing = file.metadata.num_rows
-        for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
-            yield from _items(batch, info)
-            missing -= len(batch)
+        # One at a time: batches would join row groups, which are cut by how much is in them.
+        for index in range(file.num_row_groups):
+            for item in _row_group(file, index, info):
+                yield item
+                missing -= 1
         if missing:
             raise TokenError(f"damaged: {missing} of its rows are missing")
 
@@ -93,9 +95,7 @@ def read_row_group(path: str | os.PathLike[str], index: int) -> Iterator[UnitIte
         TokenError: As for `read_shard`.
     """
     with _naming(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        info = _info(file)
-        for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[index], use_threads=False):
-            yield from _items(batch, info)
+        yield from _row_group(file, index, _info(file))
 
 
 def read_info(path: str | os.PathLike[str]) -> StoreInfo:
@@ -209,6 +209,11 @@ def _differences(lacks: list[str], extra: list[str]) -> str:
     return " and ".join(parts) or "their order is another"
 
 
+def _row_group(file: Any, index: int, info: StoreInfo) -> Iterator[UnitItem]:
+    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[index], use_threads=False):
+        yield from _items(batch, info)
+
+
 def _items(batch: Any, info: StoreInfo) -> Iterator[UnitItem]:
     columns = {name: batch.column(name) for name in batch.schema.names}
     codes = columns.pop("codes")
@@ -232,7 +237,8 @@ def _items(batch: Any, info: StoreInfo) -> Iterator[UnitItem]:
             )
         item = UnitItem(
             id=rows["id"][row],
-            codes=values[ends[first] : ends[last]].reshape(last - first, num_frames),
+            # Of its own: an item that is kept must not keep its whole row group in memory.
+            codes=values[ends[first] : ends[last]].reshape(last - first, num_frames).copy(),
             num_samples=rows["num_samples"][row],
             sampling_rate=rows["sampling_rate"][row],
             **{name: rows[name][row] for name in _TEXTS},
