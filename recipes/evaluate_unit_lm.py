@@ -26,7 +26,7 @@ from fsq_audio.evaluation.summary import summarize
 from fsq_audio.files import replacing
 from fsq_audio.language_model.bits import Bits, Unigram, bits_per_code, model_bits
 from fsq_audio.language_model.model import UnitLanguageModel
-from fsq_audio.units.datasets import UnitDataset
+from fsq_audio.units.datasets import UnitDataset, UnitStream
 from fsq_audio.units.item import UnitItem
 
 
@@ -34,9 +34,9 @@ def evaluate(model: UnitLanguageModel, store: Path, *, train: str, splits: Seque
     """Bits of each split; JSON."""
     info = model.language.info
     groups, size = info.num_groups, info.codebook_size
-    unigram = Unigram.count(
-        (item.codes for item in _items(model, store, train)), num_groups=groups, codebook_size=size
-    )
+    stream = UnitStream(store, split=train)
+    model.language.check(stream.info, where=store)
+    unigram = Unigram.count((item.codes for item in stream), num_groups=groups, codebook_size=size)
     result: dict[str, Any] = {
         "fingerprint": info.fingerprint,
         "num_parameters": sum(each.numel() for each in model.llama.parameters()),

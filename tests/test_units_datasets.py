@@ -214,6 +214,16 @@ def test_a_store_that_is_not_whole_is_refused(store: Path, tmp_path: Path) -> No
             view(tmp_path)
 
 
+def test_a_split_is_read_while_another_is_written(tmp_path: Path) -> None:
+    for split, num_shards in ("train", 2), ("valid", 1):
+        path = tmp_path / "data" / shard_name(split, 0, num_shards)
+        write_shard(path, [make_item(INFO, split, 3)], INFO)
+    for view in (UnitDataset, UnitStream):
+        assert [item.id for item in view(tmp_path, split="valid")] == ["valid"]
+        with pytest.raises(TokenError, match="1 of 2 shards of 'train'"):
+            view(tmp_path, split="train")
+
+
 def test_more_ranks_than_items(store: Path) -> None:
     sizes = [len(list(UnitStream(store, rank=rank, num_ranks=60))) for rank in range(60)]
     assert Counter(sizes) == {1: 57, 0: 3}

@@ -256,6 +256,16 @@ def test_nemo_by_json(tmp_path: Path, info: StoreInfo) -> None:
         assert row["codes"] == item.codes.tolist()
 
 
+def test_webdataset_is_read_whole_under_a_launcher(
+    tmp_path: Path, info: StoreInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("webdataset")
+    output, items = written(tmp_path, info, "webdataset", shard_size=4)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert len(read_back(output, "webdataset")["train"]) == len(items)
+
+
 @pytest.mark.parametrize("layout", ["TG", "GT"])
 def test_shar_by_lhotse(tmp_path: Path, info: StoreInfo, layout: str) -> None:
     lhotse = pytest.importorskip("lhotse")

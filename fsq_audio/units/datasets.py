@@ -61,7 +61,7 @@ def find_row_groups(path: str | os.PathLike[str], *, split: str | None = None) -
     Raises:
         TokenError: The store is damaged, not complete, or of several models.
     """
-    read_info(path)
+    read_info(path, split=split)
     groups = []
     for shard in find_shards(path, split=split):
         metadata, modified_ns = pq.read_metadata(shard), shard.stat().st_mtime_ns
@@ -87,7 +87,7 @@ class UnitDataset(Dataset[UnitItem]):
         Raises:
             TokenError: The store is damaged, not complete, or of several models.
         """
-        self.info = read_info(path)
+        self.info = read_info(path, split=split)
         self._groups = find_row_groups(path, split=split)
         self._ends = np.cumsum([group.num_items for group in self._groups]).tolist()
 
@@ -147,7 +147,7 @@ class UnitStream(IterableDataset[UnitItem]):
             raise ConfigError(f"rank must be from 0 to {num_ranks - 1}, got {rank}")
         if shuffle_buffer < 0:
             raise ConfigError(f"shuffle_buffer must be 0 or more, got {shuffle_buffer}")
-        self.info = read_info(path)
+        self.info = read_info(path, split=split)
         self._groups = find_row_groups(path, split=split)
         self._shuffle_buffer, self._seed = shuffle_buffer, seed
         self._rank, self._num_ranks = rank, num_ranks

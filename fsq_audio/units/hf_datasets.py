@@ -39,7 +39,7 @@ def load_units(path: str | os.PathLike[str], *, split: str | None = None) -> Any
         TokenError: The store is damaged, not complete, or of several models.
     """
     datasets = _import_datasets()
-    read_info(path)
+    read_info(path, split=split)
     shards = [str(shard) for shard in find_shards(path, split=split)]
     return datasets.load_dataset("parquet", data_files=shards, split="train", streaming=True)
 

@@ -86,17 +86,18 @@ def _complete(folder: Path, split: str, totals: dict[int, set[Path]]) -> list[Pa
     return shards
 
 
-def read_info(path: str | os.PathLike[str]) -> StoreInfo:
+def read_info(path: str | os.PathLike[str], *, split: str | None = None) -> StoreInfo:
     """The model that the items of a shard, or of all shards of a store, belong to.
 
     Args:
         path: A parquet file, or the folder of a store.
+        split: Only the shards of this one; others may still be written. None for all.
 
     Raises:
         TokenError: A file is no shard of units, or two shards are of different models.
     """
     first: StoreInfo | None = None
-    for shard in find_shards(path):
+    for shard in find_shards(path, split=split):
         info = parquet.read_info(shard)
         first = first or info
         if info != first:

@@ -60,8 +60,9 @@ def read(folder: Path, split: str, description: Description) -> Iterator[UnitIte
     webdataset = import_library("webdataset", extra="webdataset")
     for path in sorted(folder.glob("*.tar")):
         # Not `decode`, which unpickles whatever is called `.pyd`. Absolute, since the library would
-        # run what follows "pipe:" in a name.
-        for sample in webdataset.WebDataset([str(path.resolve())], shardshuffle=False):
+        # run what follows "pipe:" in a name. All of it, under a launcher, too.
+        url = str(path.resolve())
+        for sample in webdataset.WebDataset([url], shardshuffle=False, nodesplitter=None):
             facts = json.loads(sample["json"])
             yield described_item(facts["id"], read_npy(sample["codes.npy"]), facts)
 
