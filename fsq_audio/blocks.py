@@ -201,11 +201,13 @@ def _calls(
         rows += [torch.zeros_like(rows[0])] * (windows_per_call - len(rows))
         return [key for key, _ in members], torch.stack(rows)
 
+    def longest_first() -> list[int]:
+        # The full windows of an item come before its last, shorter one.
+        return sorted(groups, reverse=True)
+
     for key, values in windows:
         steps = values.shape[-1]
         groups[steps].append((key, values))
         if len(groups[steps]) == windows_per_call:
-            yield call(steps)
-    # Longest first: the full windows of an item come before its last, shorter one.
-    for steps in sorted(groups, reverse=True):
-        yield call(steps)
+            yield from (call(waiting) for waiting in longest_first() if waiting >= steps)
+    yield from map(call, longest_first())

@@ -118,8 +118,16 @@ def test_windows_per_call_change_only_the_shape(
     tiny: AudioTokenizer, clips: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on an accelerator: windows of many items share a call, and calls are filled up."""
+    # The long one's first windows wait for others when the last ones of short ones fill a call.
+    frames = [WINDOW_FRAMES + 12, *[14] * 4]
+    batch = torch.zeros(len(frames), frames[0] * tiny.hop_length)
+    for row, count in zip(batch, frames, strict=True):
+        row[: count * tiny.hop_length].uniform_(-0.1, 0.1)
+    tokens = tiny.encode(batch, [count * tiny.hop_length for count in frames])
+    alone = tiny.decode(tiny.encode(batch[:1]))
     monkeypatch.setattr("fsq_audio.tokenizer.WINDOWS_PER_CALL", {"default": 4})
     assert mismatches(tiny, clips) == 0
+    torch.testing.assert_close(tiny.decode(tokens)[:1], alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [1, 639, 640, 641, 81920, 81921])
