@@ -136,7 +136,8 @@ class Coder(ABC):
 
         Raises:
             AudioError: no samples, NaN or infinity, or another shape.
-            ConfigError: lengths or num_groups out of range, or weights in half precision.
+            ConfigError: lengths or num_groups out of range; weights in half precision, or a model
+                in training mode.
         """
         waveform = waveform.unsqueeze(0) if waveform.dim() == 1 else waveform
         if waveform.is_floating_point():  # before the check: 1e300 becomes infinity here
@@ -231,7 +232,8 @@ class Coder(ABC):
 
         Raises:
             TokenError: the tokens are another model's.
-            ConfigError: num_groups out of range, or weights in half precision.
+            ConfigError: num_groups out of range; weights in half precision, or a model
+                in training mode.
         """
         codes = self.check_tokens(tokens, num_groups)
         sizes = tokens.lengths.tolist()

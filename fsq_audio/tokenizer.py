@@ -273,8 +273,10 @@ class AudioTokenizer(nn.Module, Coder, PyTorchModelHubMixin):  # type: ignore[mi
         """Runs one of these functions over windows, on the device of the weights.
 
         Raises:
-            ConfigError: the weights are in half precision.
+            ConfigError: the weights are in half precision, or the model is in training mode.
         """
+        if self.training:  # it would drop groups and draw noise
+            raise ConfigError("the model is in training mode: call .eval() before it tokenizes")
         if self.dtype not in _PRECISIONS:
             raise ConfigError(f"models run in float32 or float64, not {self.dtype}: call .float()")
         device = next(self.parameters()).device

@@ -118,6 +118,16 @@ def test_waveforms_of_any_precision_are_cast(speech: Tensor, tmp_path: Path) -> 
         model.encode(torch.tensor([0.0, 1e300], dtype=torch.float64))
 
 
+def test_in_training_mode_there_are_no_tokens(speech: Tensor) -> None:
+    model = build_tiny()
+    tokens = model.encode(speech)
+    model.train()  # as it becomes with a language model that it is part of
+    for call in (lambda: model.encode(speech), lambda: model.decode(tokens)):
+        with pytest.raises(ConfigError, match=r"in training mode: call .eval\(\)"):
+            call()
+    assert torch.equal(model.eval().encode(speech).codes, tokens.codes)
+
+
 def test_half_precision_is_refused_in_one_sentence(tiny: AudioTokenizer) -> None:
     model = build_tiny()
     for dtype in (torch.float16, torch.bfloat16):
