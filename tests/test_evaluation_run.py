@@ -278,6 +278,13 @@ def test_results_of_another_model_or_original_are_refused(
     other = write_audio(tmp_path / "elsewhere/one.wav")
     with pytest.raises(ConfigError, match="holds results of recording one"):
         run([Recording("one", other)], [degraded_folder(tmp_path / "copy", "copy")], output)
+    # Of the same names and sizes, but other sound.
+    for path in (tmp_path / "copy/one.wav", clips[0].path):
+        before = path.read_bytes()
+        path.write_bytes(before[:-2] + bytes([before[-2] ^ 1, before[-1]]))
+        with pytest.raises(ConfigError, match=r"holds results of .*one.* with \{'digest'"):
+            run(clips[:1], [degraded_folder(tmp_path / "copy", "copy")], output)
+        path.write_bytes(before)
     journal = (output / "journal.jsonl").read_bytes()
     model = build_tiny()
     run(clips[:1], [ModelSystem(model, 1)], output)

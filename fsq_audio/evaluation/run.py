@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from fsq_audio.evaluation.robustness import (
 )
 from fsq_audio.evaluation.rows import Row, make_row, read_duration
 from fsq_audio.evaluation.scoring import Task, score_all
-from fsq_audio.evaluation.system import Produced, System, check_names
+from fsq_audio.evaluation.system import Degraded, Produced, System, check_names
 from fsq_audio.evaluation.totals import sum_up
 from fsq_audio.evaluation.words import check_recogniser, describe_recogniser
 from fsq_audio.locks import only_run
@@ -160,13 +161,25 @@ def _settle(
     journal.settle("run", {"sample_rate": SAMPLE_RATE, "recogniser": settings.recogniser})
     for system in systems:
         journal.settle(f"system {system.name}", system.identity)
+    # Of a file that is not there nothing is noted, so that it may come.
     for recording in recordings:
-        # Of a file that is not there nothing is noted, so that it may come.
         if recording.path.is_file():
-            size = recording.path.stat().st_size
-            values = {"path": str(recording.path.resolve()), "num_bytes": size,
+            values = {"path": str(recording.path.resolve()), "digest": _digest(recording.path),
                       "text": recording.text, "language": recording.language}  # fmt: skip
             journal.settle(f"recording {recording.id}", values)
+        for system in systems:
+            found = system.find(recording.id) if isinstance(system, Degraded) else None
+            if found is not None and found.is_file():
+                name = f"{recording.id} of {system.name}"
+                journal.settle(name, {"digest": _digest(found)})
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _produce(
