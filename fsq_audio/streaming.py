@@ -178,19 +178,22 @@ class StreamingDecoder:
                 signal has ended before.
         """
         _check_is_going_on(self.is_over)
-        given, hop = self._num_given, self._model.hop_length
-        pieces = [] if codes is None else [self.push(codes)]
-        self.is_over = True
-        wanted = self._num_frames * hop if num_samples is None else num_samples
-        if -(-wanted // hop) != self._num_frames:
+        given, hop, num_frames = self._num_given, self._model.hop_length, self._num_frames
+        if codes is not None:
+            self._check_codes(codes)
+            num_frames += codes.shape[1]
+        wanted = num_frames * hop if num_samples is None else num_samples
+        if -(-wanted // hop) != num_frames:
             raise ConfigError(
-                f"{self._num_frames} frames came, of {hop} samples each, the last one perhaps of "
+                f"{num_frames} frames came, of {hop} samples each, the last one perhaps of "
                 f"fewer: num_samples cannot be {wanted}"
             )
         if wanted < given:
             raise ConfigError(
                 f"num_samples is {wanted}, but {given} were given: give the last frame to flush"
             )
+        pieces = [] if codes is None else [self.push(codes)]
+        self.is_over = True
         if self._source is not None and self._num_groups is not None:
             pieces.append(self._decode(self._cutter.push(self._source.finish())))
         pieces.append(self._decode(self._cutter.finish()))

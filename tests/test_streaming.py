@@ -239,6 +239,10 @@ def test_mistakes_are_named(name: str) -> None:
         decoder.push(codes[:1])
     with pytest.raises(ConfigError, match=r"3 frames came.*num_samples cannot be 961"):
         decoder.flush(num_samples=961)
+    # And nothing is lost: it goes on.
+    with pytest.raises(ConfigError, match=r"4 frames came"):
+        decoder.flush(codes[:, :1], num_samples=1281)
+    decoder.flush(num_samples=960)
 
 
 def test_samples_that_are_given_cannot_be_taken_back() -> None:
