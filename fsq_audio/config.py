@@ -134,6 +134,13 @@ class TrunkConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderTrunkConfig(TrunkConfig):
+    """The same, deeper."""
+
+    num_blocks: Annotated[int, Field(gt=0, le=2**10)] = 7
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A front end and the trunk above it."""
 
@@ -149,7 +156,7 @@ class DecoderConfig:
     """The trunk and a head above it."""
 
     __pydantic_config__ = _STRICT
-    trunk: TrunkConfig = dataclasses.field(default_factory=lambda: TrunkConfig(num_blocks=7))
+    trunk: DecoderTrunkConfig = dataclasses.field(default_factory=DecoderTrunkConfig)
     head: Annotated[ISTFTHead | HarmonicNoiseHead | TransposedHead, Field(discriminator="name")] = (
         dataclasses.field(default_factory=ISTFTHead)
     )

@@ -155,6 +155,7 @@ def train(run: RunConfig, output: Path) -> None:
             generator=torch.Generator(),
         )
     )
+    num_failed = crops.num_failed  # of those that set the scale
     progress = Progress(step=step, total=run.max_steps, is_shown=accelerator.is_main_process)
     clock, meter = Clock(), Meter()
     model.train()
@@ -210,12 +211,13 @@ def train(run: RunConfig, output: Path) -> None:
         progress.advance()
 
         if step % run.log_every == 0:
+            replaced = torch.tensor(crops.num_failed - num_failed, device=accelerator.device)
             entry = {
                 **meter.mean(),
                 **clock.read(),
                 "learning_rate": schedule.get_last_lr()[0],
                 "steps_skipped": guard.num_skipped,
-                "crops_replaced": crops.num_failed,
+                "crops_replaced": int(accelerator.reduce(replaced, reduction="sum")),
             }
             accelerator.log({f"train/{name}": value for name, value in entry.items()}, step=step)
             shown = {n[5:]: f"{v:.3f}" for n, v in entry.items() if n.startswith("loss/")}

@@ -81,6 +81,16 @@ def test_dotted_overrides() -> None:
     assert run.tokenizer.causal is True
 
 
+def test_one_option_of_a_section_leaves_its_others_as_they_are() -> None:
+    usual = read_run_config(CONFIG, ["--adversarial={}"]).adversarial
+    given = read_run_config(CONFIG, ["--adversarial.optimizer.weight_decay=0"]).adversarial
+    assert usual is not None
+    assert given is not None
+    assert given.optimizer == dataclasses.replace(usual.optimizer, weight_decay=0)
+    decoder = from_mapping(TokenizerConfig, {"decoder": {"trunk": {"channels": 256}}}).decoder
+    assert decoder.trunk.num_blocks == TokenizerConfig().decoder.trunk.num_blocks == 7
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -91,6 +101,12 @@ def test_dotted_overrides() -> None:
         (["--max_steps=many"], "max_steps"),
         (["--max_steps.deeper=1"], "max_steps is a value, it has no deeper"),
         (["--loss.mel_windows=[512]"], r"mel_windows \(1\) and mel_bands \(\d\) must be of one"),
+        (["--optimizer.betas=[0.9, 1]"], r"optimizer\.betas.*less than 1"),
+        (["--seed=-1"], "seed.*greater than or equal to 0"),
+        (["--data.noise.snr_db=[30, 5]"], "snr_db must be the lowest and the highest"),
+        (["--data.reverb.decay_seconds=[0, 0]"], "decay_seconds.*greater than 0"),
+        (["--loss.mel_windows=[]", "--loss.mel_bands=[]"], "at least one scale"),
+        (["--loss.balance=true", "--loss.mel=0"], "mel or stft must have a weight"),
         (["--data.crop_frames=3"], r"crop_frames \(3, 1920 samples\) must hold the longest"),
     ],
 )

@@ -200,7 +200,7 @@ def test_corrupt_recordings_are_replaced_and_counted_the_same_way_each_time(
     others = [Recording(tmp_path / name, 4000, 16000) for name in ("bad.wav", "nan.wav")]
     first, again = dataset([good, *others]), dataset([good, *others])
     crops = [first[index] for index in range(40)]
-    assert 20 < first.num_failed < 180
+    assert 20 < first.num_failed < 40
     assert len(caplog.messages) == 2  # each is named once
     assert all(bool(torch.isfinite(crop).all()) for crop in crops)
     # In another order, as other workers would: the same crops.

@@ -286,9 +286,12 @@ def test_more_processes_may_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         accelerator = Accelerator()
         accelerator.prepare(torch.nn.Linear(3, 3))
         checkpoints = Checkpoints(tmp_path, keep=2)
+        accelerator.step = 7  # passes so far
         checkpoints.save(accelerator, step=5)
         (tmp_path / "step-00000005" / "random_states_0.pkl").unlink()  # as a new process sees it
         assert checkpoints.load_newest(accelerator) == 5
+        # With another number of processes comes another number of passes in a step.
+        assert accelerator.step == 0
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
 

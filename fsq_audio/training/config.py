@@ -14,7 +14,9 @@ from fsq_audio.training.overrides import name_source, read_mapping
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class NoiseConfig:
     probability: Fraction = 0.3
     snr_db: tuple[float, float] = (5.0, 30.0)
 
+    def __post_init__(self) -> None:
+        _check_range("snr_db", self.snr_db)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReverbConfig:
@@ -46,7 +51,10 @@ class ReverbConfig:
     __pydantic_config__ = _STRICT
     folder: str | None = None
     probability: Fraction = 0.2
-    decay_seconds: tuple[float, float] = (0.1, 0.6)
+    decay_seconds: tuple[Seconds, Seconds] = (0.1, 0.6)
+
+    def __post_init__(self) -> None:
+        _check_range("decay_seconds", self.decay_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +137,15 @@ class LossConfig:
                 f"mel_windows ({len(self.mel_windows)}) and mel_bands ({len(self.mel_bands)}) "
                 f"must be of one length"
             )
+        if not self.mel_windows:
+            raise ValueError("mel_windows and mel_bands must have at least one scale")
+        if self.balance and not self.mel and not self.stft:
+            raise ValueError("balance shares out gradients: mel or stft must have a weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay to zero.
-
-    The discriminators have one of their own, whose `ema_decay` is not used.
 
     Attributes:
         learning_rate: the peak.
@@ -149,14 +159,18 @@ class OptimizerConfig:
     __pydantic_config__ = _STRICT
     learning_rate: Weight = 6e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 300
-    betas: tuple[Fraction, Fraction] = (0.8, 0.99)
+    betas: tuple[Beta, Beta] = (0.8, 0.99)
     weight_decay: Weight = 0.01
     clip_norm: Weight = 1.0
     ema_decay: Fraction = 0.999
 
 
-def _discriminator_optimizer() -> OptimizerConfig:
-    return OptimizerConfig(learning_rate=3e-4, warmup_steps=100)
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorOptimizerConfig(OptimizerConfig):
+    """The same, gentler: for the discriminators, whose `ema_decay` is not used."""
+
+    learning_rate: Weight = 3e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +209,7 @@ class AdversarialConfig:
     periods: tuple[Positive, ...] = (2, 3, 5, 7, 11)
     period_channels: Positive = 8
     segment_samples: Positive | None = None
-    optimizer: OptimizerConfig = field(default_factory=_discriminator_optimizer)
+    optimizer: DiscriminatorOptimizerConfig = field(default_factory=DiscriminatorOptimizerConfig)
 
     def __post_init__(self) -> None:
         if not self.stft_windows and not self.periods:
@@ -268,7 +282,7 @@ class RunConfig:
     max_steps: Positive = 20000
     batch_size: Positive = 8
     accumulate: Positive = 1
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     precision: Literal["no", "bf16"] = "no"
     num_threads: Positive | None = None
     compile: bool = False
@@ -287,6 +301,11 @@ class RunConfig:
                 f"data.crop_frames ({self.data.crop_frames}, {crop} samples) must hold "
                 f"the longest of loss.mel_windows ({longest} samples)"
             )
+
+
+def _check_range(name: str, values: tuple[float, float]) -> None:
+    if values[0] > values[1]:
+        raise ValueError(f"{name} must be the lowest and the highest, got {list(values)}")
 
 
 def read_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

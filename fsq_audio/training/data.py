@@ -68,7 +68,7 @@ class CropDataset(Dataset[Tensor]):
 
     @property
     def num_failed(self) -> int:
-        """Crops so far whose recording could not be read, workers included."""
+        """Crops so far of another recording than was drawn, workers included."""
         return int(self._num_failed.value)
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class CropDataset(Dataset[Tensor]):
             except AudioError as error:
                 reason = error
                 with self._num_failed.get_lock():
-                    self._num_failed.value += 1
+                    self._num_failed.value += attempt == 0
                 # Each recording once (in each worker): a lost folder would fill the screen.
                 if recording not in self._told:
                     self._told.add(recording)

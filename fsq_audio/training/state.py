@@ -158,6 +158,7 @@ class Checkpoints:
         generators = newest / f"random_states_{accelerator.process_index}.pkl"
         try:
             accelerator.load_state(str(newest))
+            accelerator.step = 0  # passes within a step: there may be another number of them now
             # Accelerate goes on without those that it cannot read. A run that is resumed by more
             # processes has none for the new ones.
             if generators.exists():
