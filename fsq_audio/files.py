@@ -45,7 +45,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Gives a new folder beside a folder, which takes its place if all goes well.
 
     Args:
-        path: The folder; what is there goes then.
+        path: The folder, or a link to it; what is there goes then.
 
     Yields:
         The folder to write to.
@@ -53,7 +53,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the error names a file or the folder.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))
     temporary, old = _beside(path), _beside(path)
     temporary.mkdir(parents=True)
     try:

@@ -639,6 +639,56 @@ def test_only_converted_units_are_replaced(tmp_path: Path) -> None:
         plan()
 
 
+def test_what_came_since_is_converted_or_said(tmp_path: Path) -> None:
+    info, output = make_info(), tmp_path / "out"
+    items = make_items(info)
+
+    def plan(store: Path, **changes: Any) -> Any:
+        usual = {"read_as": "parquet", "write_as": "jsonl", "if_exists": "skip"}
+        return plan_conversion(store, output, **{**usual, **changes})
+
+    store = make_store(tmp_path / "store", info, items)
+    convert(plan(store))
+    write_shard(store / "data" / shard_name("valid", 0, 1), items[:2], info)
+    # A split alone would replace the others.
+    for if_exists in ("skip", "overwrite"):
+        with pytest.raises(ConfigError, match=r"holds 'train', too, which would be lost"):
+            plan(store, splits=["valid"], if_exists=if_exists)
+    convert(plan(store))
+    assert {path.name for path in output.glob("*.jsonl")} == {"train.jsonl", "valid.jsonl"}
+    assert plan(store).is_done
+    assert plan(store, splits=["valid"]).is_done
+    # Another store of as many items.
+    other = make_store(tmp_path / "other", info, [*items[1:], make_item(info, "another", 9)])
+    write_shard(other / "data" / shard_name("valid", 0, 1), items[:2], info)
+    with pytest.raises(ConfigError, match="units of another input, or the input has changed"):
+        plan(other)
+
+
+def test_what_convert_did_not_write_stays(tmp_path: Path) -> None:
+    info, output = make_info(), tmp_path / "out"
+    store = make_store(tmp_path / "store", info, make_items(info))
+    usual = {"read_as": "parquet", "write_as": "jsonl"}
+    convert(plan_conversion(store, output, **usual))
+    (output / "bpe.json").touch()
+    assert plan_conversion(store, output, **usual, if_exists="skip").is_done
+    with pytest.raises(ConfigError, match=r"holds bpe\.json, not of a conversion.*move it away"):
+        plan_conversion(store, output, **usual, if_exists="overwrite")
+    (output / "bpe.json").unlink()
+    convert(plan_conversion(store, output, **usual, if_exists="overwrite"))
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    info, disk = make_info(), tmp_path / "disk" / "units"
+    disk.mkdir(parents=True)
+    (tmp_path / "out").symlink_to(disk)
+    store = make_store(tmp_path / "store", info, make_items(info))
+    convert(plan_conversion(store, tmp_path / "out", read_as="parquet", write_as="jsonl"))
+    assert (tmp_path / "out").is_symlink()
+    assert (disk / "train.jsonl").is_file()
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
 def test_parquet_to_parquet_keeps_all_in_other_shards(tmp_path: Path) -> None:
     output, items = written(tmp_path, make_info(), "parquet", shard_size=4)
     assert [path.name for path in find_shards(output)] == [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,8 @@ from fsq_audio.units.formats.base import DESCRIPTION, Description, Destination
 from fsq_audio.units.item import UnitItem
 
 ERRORS = "errors.jsonl"
+# Of other formats, all files of the folder.
+_INPUTS = {"parquet": "*.parquet", "fsq": "*.fsq"}
 IfExists = Literal["skip", "overwrite", "error"]
 
 
@@ -29,6 +33,7 @@ class Plan:
         format: How.
         options: With which.
         is_done: Whether it was done before, and nothing is left to do.
+        input: What tells whether the input is still the same.
     """
 
     source: UnitSource
@@ -37,6 +42,7 @@ class Plan:
     format: UnitFormat
     options: WriteOptions
     is_done: bool
+    input: str
 
     @property
     def num_items(self) -> int | None:
@@ -88,14 +94,16 @@ def plan_conversion(
     for split in splits:
         if split not in source.splits:
             raise ConfigError(f"{path}: no split {split!r}; there are {', '.join(source.splits)}")
-    return Plan(
+    plan = Plan(
         source=source,
         splits=tuple(splits) or tuple(source.splits),
         output=output,
         format=unit_format,
         options=options,
-        is_done=_is_done(output, unit_format, options, source, if_exists),
+        is_done=False,
+        input=_digest(path, _INPUTS.get(read_as, "*")),
     )
+    return replace(plan, is_done=_is_done(plan, if_exists))
 
 
 def convert(
@@ -156,6 +164,8 @@ def convert(
             options=_taken(plan.format, plan.options),
             splits=counts,
             info=source.info,
+            input=plan.input,
+            files=sorted(each.name for each in folder.iterdir()),
         ).write(folder)
     return sum(counts.values())
 
@@ -188,33 +198,75 @@ def _check_options(unit_format: UnitFormat, options: WriteOptions) -> None:
         raise ConfigError(f"layout must be 'TG' or 'GT', got {options.layout!r}")
 
 
-def _is_done(
-    output: Path,
-    unit_format: UnitFormat,
-    options: WriteOptions,
-    source: UnitSource,
-    if_exists: IfExists,
-) -> bool:
+def _digest(path: Path, pattern: str) -> str:
+    """Of the names and sizes of the files that are read."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in [path] if path.is_file() else sorted(path.rglob(pattern)):
+        if file.is_file():
+            name = os.fsencode(file.relative_to(path))
+            digest.update(name + b"\0%d\0" % file.stat().st_size)
+    return digest.hexdigest()
+
+
+def _is_done(plan: Plan, if_exists: IfExists) -> bool:
+    """Whether the units are there.
+
+    Raises:
+        ConfigError: What is there must not be replaced.
+    """
+    output = plan.output
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     if not (output / DESCRIPTION).is_file():
         raise ConfigError(f"{output} holds something else than converted units: choose another")
-    if if_exists == "overwrite":
-        return False
     if if_exists == "error":
         raise ConfigError(f"{output} exists: choose another folder, or overwrite it")
     there = Description.read(output)
-    wanted = (unit_format.name, _taken(unit_format, options), source.info)
+    if if_exists == "skip":
+        _check_same(plan, there)
+        is_whole = set(plan.splits) <= set(there.splits) and not (output / ERRORS).is_file()
+        if is_whole and there.input in (None, plan.input):
+            return True
+        if is_whole:
+            raise ConfigError(
+                f"{output} holds units of another input, or the input has changed: choose another "
+                f"folder, or overwrite them"
+            )
+    _check_replaceable(plan, there)
+    return False
+
+
+def _check_same(plan: Plan, there: Description) -> None:
+    """Refuses units of another kind, and other numbers of them."""
+    output, info = plan.output, plan.source.info
+    wanted = (plan.format.name, _taken(plan.format, plan.options), info)
     if (there.format, there.options, there.info) != wanted:
         raise ConfigError(
             f"{output} holds units as {there.format} {there.options} of model "
             f"{there.info.fingerprint}, this run writes {wanted[0]} {wanted[1]} of "
-            f"{source.info.fingerprint}: choose another folder, or overwrite them"
+            f"{info.fingerprint}: choose another folder, or overwrite them"
         )
-    for split, number in source.splits.items():
+    for split, number in plan.source.splits.items():
         if number is not None and there.splits.get(split, number) != number:
             raise ConfigError(
                 f"{output} holds {there.splits[split]} items of {split!r}, the input {number}: "
                 f"choose another folder, or overwrite them"
             )
-    return not (output / ERRORS).is_file()
+
+
+def _check_replaceable(plan: Plan, there: Description) -> None:
+    """Refuses to remove what this run does not write again."""
+    others = sorted(set(there.splits) - set(plan.splits))
+    if others:
+        raise ConfigError(
+            f"{plan.output} holds {', '.join(map(repr, others))}, too, which would be lost: choose "
+            f"another folder, or convert all splits at once"
+        )
+    if there.files is not None:
+        names = {each.name for each in plan.output.iterdir() if not each.name.startswith(".")}
+        strange = sorted(names - {DESCRIPTION, *there.files})
+        if strange:
+            raise ConfigError(
+                f"{plan.output} holds {', '.join(strange[:3])}, not of a conversion, which would "
+                f"be lost: move it away, or choose another folder"
+            )

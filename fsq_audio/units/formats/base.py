@@ -128,12 +128,16 @@ class Description:
         options: That it was written with.
         splits: Number of items of each split.
         info: The model.
+        input: What tells whether the input is still the same; None if it was not noted.
+        files: The names in the folder, this file's left out; None if they were not noted.
     """
 
     format: str
     options: dict[str, Any]
     splits: dict[str, int]
     info: StoreInfo
+    input: str | None = None
+    files: list[str] | None = None
 
     def write(self, folder: Path) -> None:
         """Puts it into a folder."""
@@ -143,6 +147,8 @@ class Description:
             "options": self.options,
             "splits": self.splits,
             "store": json.loads(self.info.to_json()),
+            "input": self.input,
+            "files": self.files,
         }
         (folder / DESCRIPTION).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
@@ -166,6 +172,8 @@ class Description:
                 options=dict(values["options"]),
                 splits={str(name): int(number) for name, number in values["splits"].items()},
                 info=StoreInfo.from_json(json.dumps(values["store"])),
+                input=values.get("input"),
+                files=values.get("files"),
             )
         except OSError:
             raise TokenError(
