@@ -96,7 +96,8 @@ def run_cell(cell: Cell, sweep: SweepConfig, speech: Speech, folder: Path) -> di
         "bits_per_frame": model.quantizer.bits_per_frame,
         "num_parameters": sum(weight.numel() for weight in model.parameters()),
         "steps": cell.run.max_steps,
-        "frames_trained_on": cell.run.max_steps * cell.run.batch_size * cell.run.data.crop_frames,
+        "frames_trained_on": cell.run.max_steps
+        * (cell.run.batch_size * cell.run.accumulate * cell.run.data.crop_frames),
         "train_mel": float(np.mean([json.loads(line)["loss/mel"] for line in log[-2:]])),
         "num_recordings": len(codes),
         "mel_distance": float(np.nanmean(distances)),
