@@ -16,6 +16,9 @@ def replacing(
 ) -> Iterator[Path]:
     """Gives a temporary name, which becomes the file if all goes well.
 
+    A link that is there is replaced by the file, since many a tree is of links into a cache whose
+    files must stay as they are.
+
     Args:
         path: The file.
         make_folder: Whether its folder is made where there is none.
@@ -45,7 +48,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Gives a new folder beside a folder, which takes its place if all goes well.
 
     Args:
-        path: The folder, or a link to it; what is there goes then.
+        path: The folder, or a link to it, which stays; what is there goes then.
 
     Yields:
         The folder to write to.
@@ -53,7 +56,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the error names a file or the folder.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(path))  # else what goes to another disk would be beside the link
     temporary, old = _beside(path), _beside(path)
     temporary.mkdir(parents=True)
     try:

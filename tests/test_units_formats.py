@@ -678,17 +678,6 @@ def test_what_convert_did_not_write_stays(tmp_path: Path) -> None:
     convert(plan_conversion(store, output, **usual, if_exists="overwrite"))
 
 
-def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
-    info, disk = make_info(), tmp_path / "disk" / "units"
-    disk.mkdir(parents=True)
-    (tmp_path / "out").symlink_to(disk)
-    store = make_store(tmp_path / "store", info, make_items(info))
-    convert(plan_conversion(store, tmp_path / "out", read_as="parquet", write_as="jsonl"))
-    assert (tmp_path / "out").is_symlink()
-    assert (disk / "train.jsonl").is_file()
-    assert [path.name for path in tmp_path.glob(".*")] == []
-
-
 def test_parquet_to_parquet_keeps_all_in_other_shards(tmp_path: Path) -> None:
     output, items = written(tmp_path, make_info(), "parquet", shard_size=4)
     assert [path.name for path in find_shards(output)] == [

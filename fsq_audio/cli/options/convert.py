@@ -88,8 +88,8 @@ def add_convert(verbs: Verbs) -> None:
         "--if-exists",
         choices=("skip", "overwrite", "error"),
         default="skip",
-        help="what to do about converted units in OUT (default: skip); those of another model, "
-        "format or option are never skipped, and anything else in OUT is never replaced",
+        help="what to do about converted units in OUT (default: skip); those of another input, "
+        "model, format or option are never skipped, and anything else in OUT is never replaced",
     )
     group.add_argument(
         "--on-error",
