@@ -13,7 +13,9 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from fsq_audio.errors import ConfigError, FSQAudioError
 from fsq_audio.files import replacing
@@ -29,7 +31,7 @@ def make_manifest(folders: list[Path], manifest: Path, *, min_seconds: float) ->
     Raises:
         ConfigError: a folder is missing or holds no recording that can be opened.
     """
-    lines, seconds = [], 0.0
+    found: list[dict[str, Any]] = []
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"no folder {folder}")
@@ -40,8 +42,17 @@ def make_manifest(folders: list[Path], manifest: Path, *, min_seconds: float) ->
         for entry in entries:
             path = folder / entry["audio_filepath"]
             entry["audio_filepath"] = os.path.relpath(path, manifest.parent)
-            seconds += entry["duration"]
-            lines.append(json.dumps(entry, ensure_ascii=False))
+        found += entries
+    # What several folders call alike is called by its path, as of every line without an id.
+    times = Counter(entry["id"] for entry in found)
+    lines = [
+        json.dumps(
+            {name: value for name, value in entry.items() if name != "id" or times[value] == 1},
+            ensure_ascii=False,
+        )
+        for entry in found
+    ]
+    seconds = sum(entry["duration"] for entry in found)
     with replacing(manifest) as temporary:
         temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
     return f"{manifest}: {len(lines)} recordings, {seconds / 3600:.2f} h"

@@ -95,6 +95,17 @@ def test_existing_tokens_of_another_make_are_not_skipped(
     assert AudioTokens.load(out / "a.fsq").format.fingerprint == theirs
 
 
+def test_lines_of_other_channels_are_not_skipped(command: Command, tmp_path: Path) -> None:
+    source = write_audio(tmp_path / "a.wav", make_noise(channels=2))
+    mono = write_audio(tmp_path / "mono.wav")
+    lines = ("tokenize", source, mono, "-o", tmp_path / "t.jsonl", "--json", "--format", "jsonl")
+    assert command(*lines).statuses == ["done", "done"]
+    assert command(*lines).statuses == ["skipped", "skipped"]
+    told = command(*lines, "--channels", "split")
+    assert (told.code, told.statuses) == (3, ["failed", "skipped"])
+    assert "holds tokens of --channels mix, this run is of split" in told.err
+
+
 def test_a_folder_of_npy_is_of_one_model(
     command: Command, inputs: Path, tmp_path: Path, other_model: Path
 ) -> None:

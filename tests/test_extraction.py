@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from extraction_tools import WORDS, read_store, shards, write_corpus, write_mani
 from processes import start
 
 from fsq_audio.cli.extract import read_options
+from fsq_audio.errors import FSQAudioError
+from fsq_audio.extraction import executors
 from fsq_audio.extraction.executors import run_local
 from fsq_audio.extraction.progress import Watch
 from fsq_audio.extraction.run import read_run
-from fsq_audio.extraction.work import Step
+from fsq_audio.extraction.work import Step, _load
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.units.store import read_info
 
@@ -239,6 +242,44 @@ def test_a_process_on_each_device(
     step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
     run_local(run, step, range(6), devices=["cpu", "cpu"], workers=1)
     assert shards(out) == whole
+
+
+def test_what_another_run_does_comes_last(
+    command: Command, corpus: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("extract", corpus, "-o", out, *TASKS, "--only-tasks", "2").code == 0
+    run = read_run(out, "train")
+    step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
+    with run.lock(0):
+        step.run(0, run.plan.num_tasks, waits=False)
+        assert not run.shard(0).is_file()
+        working = threading.Thread(
+            target=run_local, args=(run, step, range(6)), kwargs={"devices": ["cpu"], "workers": 1}
+        )
+        working.start()
+        deadline = time.monotonic() + 60
+        while len(shards(out)) < 5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(shards(out)) == 5
+    working.join()
+    assert shards(out) == whole
+
+
+def test_a_mistake_on_a_device_is_one_sentence(
+    command: Command, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    model = shutil.copytree(command.model, tmp_path / "model")
+    arguments = ("extract", corpus, "-o", out, *TASKS, "--only-tasks", "2")
+    assert command(*arguments, model=model).code == 0
+    shutil.rmtree(model)
+    step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
+    with pytest.raises(FSQAudioError, match="the work on cpu, cpu stopped"):
+        run_local(read_run(out, "train"), step, range(6), devices=["cpu", "cpu"], workers=1)
+    _load.cache_clear()  # as in a process of its own
+    with pytest.raises(SystemExit, match=r"fsq-audio: .*model"):  # which Python prints
+        executors._run_apart(step, range(6), 6)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import soundfile
 import torch
 from conftest import ROOT
 
+from fsq_audio.corpus import manifests
 from fsq_audio.corpus.sources import read_entries
 from fsq_audio.errors import AudioError, ConfigError
 from fsq_audio.layers import Context
@@ -94,6 +95,34 @@ def test_a_manifest_is_made_and_read(tmp_path: Path) -> None:
     for folder in ("empty", "missing"):
         with pytest.raises(ConfigError, match=folder):
             make_manifest([tmp_path / "audio", tmp_path / folder], manifest, min_seconds=0.1)
+
+
+def test_ids_of_a_manifest_are_plain_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav")
+    lines = [
+        {"audio_filepath": str(path)},
+        {"audio_filepath": "../x/b.c.wav", "duration": 1},
+        {"audio_filepath": "a.wav", "id": 0},
+        {"audio_filepath": "a.wav", "id": ""},
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = list(manifests.read_manifest(tmp_path / "m.jsonl"))
+    assert [entry.id for entry in found] == [str(path)[1:-4], "x/b.c", "0", "a"]
+    assert [entry.num_samples for entry in found] == [4000, 0, 4000, 4000]
+
+
+def test_a_manifest_of_several_folders_has_other_ids(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "recipes"))
+    from make_manifest import make_manifest
+
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        write(folder / "0001.wav")
+        write(folder / f"{folder.name}.wav")
+    manifest = tmp_path / "m.jsonl"
+    make_manifest(folders, manifest, min_seconds=0.1)
+    ids = {entry.id for entry in manifests.read_manifest(manifest)}
+    assert ids == {"one/0001", "one", "two/0001", "two"}
 
 
 @pytest.mark.parametrize("name", ["duration", "num_samples", "sample_rate", "offset"])

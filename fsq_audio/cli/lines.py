@@ -26,6 +26,7 @@ class Line:
 
     fingerprint: str
     num_groups: int
+    channels: str | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def read_lines(path: Path) -> Lines:
                     break
                 try:
                     record = json.loads(line)
-                    by_key[record["key"]] = Line(record["fingerprint"], _num_groups(record))
+                    by_key[record["key"]] = Line(
+                        record["fingerprint"], _num_groups(record), record.get("channels")
+                    )
                 except (ValueError, LookupError, TypeError, RecursionError):
                     raise TokenError(
                         f"{path}: line {number} is no record of tokens: move the file away"
@@ -152,6 +155,8 @@ class TokenLines:
     def put(self, job: Job, tokens: AudioTokens) -> Report:
         """Makes the line."""
         record = tokens.to_record(job.key)
+        if tokens.source is not None and tokens.source.num_channels > 1:
+            record["channels"] = tokens.source.channels
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         return Report.of(tokens, num_bytes=len(line), line=line)
 

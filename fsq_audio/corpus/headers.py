@@ -37,12 +37,18 @@ def with_header(entry: Entry, file: Any = None) -> Entry:
 
 
 def with_headers(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The same for many, in order, on threads."""
-    waiting: deque[Future[Entry]] = deque()
+    """The same for many, in order, on threads; entries whose length is known stay as they are."""
+    waiting: deque[Entry | Future[Entry]] = deque()
+
+    def first() -> Entry:
+        entry = waiting.popleft()
+        return entry if isinstance(entry, Entry) else entry.result()
+
     with ThreadPoolExecutor() as threads:
         for entry in entries:
-            waiting.append(threads.submit(with_header, entry))
+            is_known = entry.seconds > 0
+            waiting.append(entry if is_known else threads.submit(with_header, entry))
             if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
+                yield first()
         while waiting:
-            yield waiting.popleft().result()
+            yield first()

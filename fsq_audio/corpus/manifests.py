@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fsq_audio.corpus.entries import Entry
-from fsq_audio.corpus.headers import with_header
+from fsq_audio.corpus.headers import with_headers
 from fsq_audio.errors import ConfigError
 
 _LONGEST_LINE = 2**24  # bytes
@@ -33,6 +33,11 @@ def read_manifest(path: Path) -> Iterator[Entry]:
     Raises:
         ConfigError: it cannot be read, or a line is wrong.
     """
+    for entry in with_headers(_entries(path)):
+        yield replace(entry, fault=None)
+
+
+def _entries(path: Path) -> Iterator[Entry]:
     folder = os.path.dirname(path)
     for number, line in enumerate(read_lines(path), start=1):
         try:
@@ -51,7 +56,7 @@ def _entry(folder: str, line: dict[str, Any]) -> Entry:
     num_samples, sample_rate = int(_number(line, "num_samples")), int(_number(line, "sample_rate"))
     seconds = num_samples / sample_rate if num_samples and sample_rate else 0.0
     entry = Entry(
-        id=str(line.get("id") or os.path.splitext(audio)[0]),
+        id=_id_of(audio) if line.get("id") in (None, "") else str(line["id"]),
         path=Path(os.path.join(folder, audio)),
         num_samples=num_samples,
         sample_rate=sample_rate,
@@ -63,7 +68,13 @@ def _entry(folder: str, line: dict[str, Any]) -> Entry:
     )
     if start is not None and entry.seconds <= 0:
         raise ValueError("a line with an offset needs a duration")
-    return entry if entry.seconds > 0 else replace(with_header(entry), fault=None)
+    return entry
+
+
+def _id_of(audio: str) -> str:
+    """The path without its extension, and below the root: names of files are made of ids."""
+    path = Path(audio).with_suffix("")
+    return "/".join(part for part in path.parts if part not in (path.anchor, ".."))
 
 
 def _text(value: object) -> str | None:

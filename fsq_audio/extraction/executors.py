@@ -6,6 +6,7 @@ One local process needs nothing but this library. Several, Slurm and Ray are dat
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -84,8 +85,10 @@ def submit(
 
 
 def _run_here(step: Step, tasks: Sequence[int], num_tasks: int) -> None:
-    for task in tasks:
-        step(None, task, num_tasks)
+    # First what nobody does: another run of the same command may be at work.
+    for waits in (False, True):
+        for task in tasks:
+            step.run(task, num_tasks, waits=waits)
 
 
 def _run_on_each(step: Step, tasks: Sequence[int], devices: Sequence[str], num_tasks: int) -> None:
@@ -93,7 +96,7 @@ def _run_on_each(step: Step, tasks: Sequence[int], devices: Sequence[str], num_t
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     processes = [
         spawn.Process(
-            target=_run_here,
+            target=_run_apart,
             args=(replace(step, device=device), tasks[place :: len(devices)], num_tasks),
             daemon=True,
         )
@@ -106,6 +109,14 @@ def _run_on_each(step: Step, tasks: Sequence[int], devices: Sequence[str], num_t
     failed = [d for d, p in zip(devices, processes, strict=True) if p.exitcode != 0]
     if failed:
         raise FSQAudioError(f"the work on {', '.join(failed)} stopped: see the messages above")
+
+
+def _run_apart(step: Step, tasks: Sequence[int], num_tasks: int) -> None:
+    """In a process of its own, of which a user's mistake is one sentence, too."""
+    try:
+        _run_here(step, tasks, num_tasks)
+    except FSQAudioError as error:
+        sys.exit(f"fsq-audio: {error}")
 
 
 def _run_in_pool(run: Run, step: Step, tasks: range, workers: int) -> None:

@@ -153,5 +153,6 @@ def _check_names(hashes: NDArray[np.int64], path: Path) -> None:
             if other is not values:
                 raise ConfigError(
                     f"{other['path']} and {values['path']} would both have the id "
-                    f"{values['id']!r}: give a manifest with an id for each"
+                    f"{values['id']!r}: give a manifest with an id for each, or extract them one "
+                    f"after the other, each as a --split of its own"
                 )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import Timeout
 
 from fsq_audio import audio
 from fsq_audio.audio import AudioInfo
@@ -53,17 +54,30 @@ class Step:
     batch_seconds: float
 
     def __call__(self, data: object, rank: int, world_size: int) -> None:
-        """Does task `rank` of `world_size`, unless it is done; waits if another process does it.
+        """Does task `rank` of `world_size`, as datatrove calls a step; see `run`."""
+        self.run(rank, world_size, waits=True)
+
+    def run(self, task: int, num_tasks: int, *, waits: bool) -> None:
+        """Does a task, unless it is done.
+
+        Args:
+            task: which.
+            num_tasks: of the run.
+            waits: if another process does it, for its end; else nothing is done.
 
         Raises:
             CheckpointError: the model is gone, or is not the one of the plan.
             OSError: the outputs cannot be written.
         """
         run = read_run(self.output, self.split)
-        assert world_size == run.plan.num_tasks
-        with run.lock(rank):
-            if not run.shard(rank).is_file():
-                self._do(run, rank)
+        assert num_tasks == run.plan.num_tasks
+        try:
+            held = run.lock(task).acquire(timeout=-1 if waits else 0)
+        except Timeout:
+            return
+        with held:
+            if not run.shard(task).is_file():
+                self._do(run, task)
 
     def _do(self, run: Run, task: int) -> None:
         if self.num_threads is not None:
