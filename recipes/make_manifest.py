@@ -3,7 +3,8 @@
     python recipes/make_manifest.py LibriSpeech/train-clean-100 data/train.jsonl
 
 One JSON object a line: id, audio_filepath, num_samples, sample_rate, duration, and from LibriSpeech
-and LibriTTS trees text, speaker_id and chapter_id. Several folders go into one manifest.
+and LibriTTS trees text, speaker_id and chapter_id. Several folders go into one manifest; an id that
+repeats is left out, and the path stands for it.
 """
 
 from __future__ import annotations

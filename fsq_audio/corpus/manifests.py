@@ -24,8 +24,8 @@ def read_manifest(path: Path) -> Iterator[Entry]:
 
     A line has `audio_filepath`, relative to the manifest's folder, and may have `num_samples` and
     `sample_rate`, or `duration` in seconds; `offset`, in seconds, if it is a part of a file that
-    begins there; `id`, `text`, `speaker_id` (or `speaker`) and `chapter_id`. Where nothing tells
-    the length, the header of the audio file does.
+    begins there; `id` (else the path, without root and extension), `text`, `speaker_id` (or
+    `speaker`) and `chapter_id`. Where nothing tells the length, the header of the audio file does.
 
     Args:
         path: the manifest, which may be compressed (`.gz`).
