@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,32 @@ def test_ids_of_a_manifest_are_plain_names(tmp_path: Path) -> None:
     found = list(manifests.read_manifest(tmp_path / "m.jsonl"))
     assert [entry.id for entry in found] == [str(path)[1:-4], "x/b.c", "0", "a"]
     assert [entry.num_samples for entry in found] == [4000, 0, 4000, 4000]
+
+
+def test_headers_that_a_manifest_lacks_are_read_on_threads_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [write(tmp_path / f"{n}.wav", length=100 + n).name for n in range(4)]
+    lines = [{"audio_filepath": name} for name in names]
+    lines.insert(2, {"audio_filepath": "far.wav", "duration": 1})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    two, info = threading.Barrier(2, timeout=20), soundfile.info
+
+    def slow(name: str) -> object:
+        two.wait()  # for another that is read at the same time; else a fault, and no length
+        return info(name)
+
+    monkeypatch.setattr("fsq_audio.corpus.headers.soundfile.info", slow)
+    found = [entry.num_samples for entry in manifests.read_manifest(tmp_path / "m.jsonl")]
+    assert found == [100, 101, 0, 102, 103]
+
+
+def test_a_name_that_no_path_can_have_costs_only_itself(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav")
+    lines = [json.dumps({"audio_filepath": name}) + "\n" for name in ("\ud800.wav", "a.wav")]
+    (tmp_path / "m.jsonl").write_text("".join(lines))
+    (recording,) = read_recordings(tmp_path / "m.jsonl")
+    assert recording.path.name == "a.wav"
 
 
 def test_a_manifest_of_several_folders_has_other_ids(tmp_path: Path) -> None:

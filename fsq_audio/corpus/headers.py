@@ -28,7 +28,7 @@ def with_header(entry: Entry, file: Any = None) -> Entry:
         return replace(entry, fault="is a pipe or a device, not a file")  # opening would wait
     try:
         info = soundfile.info(str(entry.path) if file is None else file)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: what no path can be
         return replace(entry, fault=f"cannot be opened ({error})")
     if not 0 < info.frames < _UNKNOWN_LENGTH:
         return replace(entry, fault="holds no sample" if info.frames < 1 else "of unknown length")
