@@ -24,7 +24,7 @@ from fsq_audio.errors import FSQAudioError
 from fsq_audio.extraction import executors
 from fsq_audio.extraction.executors import run_local
 from fsq_audio.extraction.progress import Watch
-from fsq_audio.extraction.run import read_run
+from fsq_audio.extraction.run import Run, read_run
 from fsq_audio.extraction.work import Step, _load
 from fsq_audio.tokenizer import AudioTokenizer
 from fsq_audio.units.store import read_info
@@ -233,13 +233,18 @@ def test_two_machines_share_a_corpus(
     assert shards(out) == whole
 
 
+def begin(command: Command, corpus: Path, out: Path, **options: Path) -> tuple[Run, Step]:
+    """A run of six tasks, of which one is done."""
+    assert command("extract", corpus, "-o", out, *TASKS, "--only-tasks", "2", **options).code == 0
+    step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
+    return read_run(out, "train"), step
+
+
 def test_a_process_on_each_device(
     command: Command, corpus: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert command("extract", corpus, "-o", out, *TASKS, "--only-tasks", "2").code == 0
-    run = read_run(out, "train")
-    step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
+    run, step = begin(command, corpus, out)
     run_local(run, step, range(6), devices=["cpu", "cpu"], workers=1)
     assert shards(out) == whole
 
@@ -248,9 +253,7 @@ def test_what_another_run_does_comes_last(
     command: Command, corpus: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert command("extract", corpus, "-o", out, *TASKS, "--only-tasks", "2").code == 0
-    run = read_run(out, "train")
-    step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
+    run, step = begin(command, corpus, out)
     with run.lock(0):
         step.run(0, run.plan.num_tasks, waits=False)
         assert not run.shard(0).is_file()
@@ -269,14 +272,11 @@ def test_what_another_run_does_comes_last(
 def test_a_mistake_on_a_device_is_one_sentence(
     command: Command, corpus: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
     model = shutil.copytree(command.model, tmp_path / "model")
-    arguments = ("extract", corpus, "-o", out, *TASKS, "--only-tasks", "2")
-    assert command(*arguments, model=model).code == 0
+    run, step = begin(command, corpus, tmp_path / "out", model=model)
     shutil.rmtree(model)
-    step = Step(out, "train", "cpu", num_threads=1, num_readers=1, batch_seconds=300)
     with pytest.raises(FSQAudioError, match="the work on cpu, cpu stopped"):
-        run_local(read_run(out, "train"), step, range(6), devices=["cpu", "cpu"], workers=1)
+        run_local(run, step, range(6), devices=["cpu", "cpu"], workers=1)
     _load.cache_clear()  # as in a process of its own
     with pytest.raises(SystemExit, match=r"fsq-audio: .*model"):  # which Python prints
         executors._run_apart(step, range(6), 6)

@@ -665,6 +665,13 @@ def test_what_came_since_is_converted_or_said(tmp_path: Path) -> None:
         plan(other)
 
 
+def test_an_output_inside_the_input_is_no_other_input(tmp_path: Path) -> None:
+    output, _ = written(tmp_path, make_info(), "jsonl")
+    usual = {"read_as": "jsonl", "write_as": "npy", "if_exists": "skip"}
+    convert(plan_conversion(output, output / "npy", **usual))
+    assert plan_conversion(output, output / "npy", **usual).is_done
+
+
 def test_what_convert_did_not_write_stays(tmp_path: Path) -> None:
     info, output = make_info(), tmp_path / "out"
     store = make_store(tmp_path / "store", info, make_items(info))

@@ -295,7 +295,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         crop = self.data.crop_frames * self.tokenizer.hop_length
-        longest = max(self.loss.mel_windows, default=0)
+        longest = max(self.loss.mel_windows)
         if crop < longest:
             raise ValueError(
                 f"data.crop_frames ({self.data.crop_frames}, {crop} samples) must hold "

@@ -101,7 +101,7 @@ def plan_conversion(
         format=unit_format,
         options=options,
         is_done=False,
-        input=_digest(path, _INPUTS.get(read_as, "*")),
+        input=_digest(path, _INPUTS.get(read_as, "*"), leave_out=output),
     )
     return replace(plan, is_done=_is_done(plan, if_exists))
 
@@ -198,11 +198,11 @@ def _check_options(unit_format: UnitFormat, options: WriteOptions) -> None:
         raise ConfigError(f"layout must be 'TG' or 'GT', got {options.layout!r}")
 
 
-def _digest(path: Path, pattern: str) -> str:
-    """Of the names and sizes of the files that are read."""
+def _digest(path: Path, pattern: str, *, leave_out: Path) -> str:
+    """Of the names and sizes of the files that are read, but for the output, if it lies there."""
     digest = hashlib.blake2b(digest_size=16)
     for file in [path] if path.is_file() else sorted(path.rglob(pattern)):
-        if file.is_file():
+        if file.is_file() and not file.absolute().is_relative_to(leave_out.absolute()):
             name = os.fsencode(file.relative_to(path))
             digest.update(name + b"\0%d\0" % file.stat().st_size)
     return digest.hexdigest()
